@@ -1,0 +1,176 @@
+//! What the agent tells the kernel programs.
+
+/// How many sites all attached executables may have together.
+pub const SITES: u32 = 256;
+
+/// One probed instruction and all that its program needs; the attach cookie is its index in the map `SITES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Address of the instruction in the executable; what it differs from the real one is the load bias.
+    pub address: u64,
+    /// Check: where the itab word of `attr` is, in bytes from SP.
+    pub attr_itab: i32,
+    /// Check: where the data word of `attr` is, in bytes from SP.
+    pub attr_data: i32,
+    /// Answer: the [`Register`] that holds the status.
+    pub status: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The executable's layouts.
+    pub layout: Layout,
+}
+
+/// A general register, numbered as x86-64 encodes it; R14 is Go's `g`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the registers")]
+pub enum Register {
+    Rax = 0,
+    Rcx = 1,
+    Rdx = 2,
+    Rbx = 3,
+    Rsp = 4,
+    Rbp = 5,
+    Rsi = 6,
+    Rdi = 7,
+    R8 = 8,
+    R9 = 9,
+    R10 = 10,
+    R11 = 11,
+    R12 = 12,
+    R13 = 13,
+    R14 = 14,
+    R15 = 15,
+}
+
+/// Offsets in bytes of the fields that are read, and the words that prove what a pointer points to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// itab of `*http.response` as `http.ResponseWriter`, an address in the executable.
+    pub itab_response: u64,
+    /// itab of `*http.http2responseWriter` as `http.ResponseWriter`; 0 if the executable has none.
+    pub itab_response2: u64,
+    /// itab of `authorizer.AttributesRecord` as `authorizer.Attributes`.
+    pub itab_attributes: u64,
+    /// The same for the pointer `*authorizer.AttributesRecord`; 0 if the executable has none.
+    pub itab_attributes_pointer: u64,
+    /// itab of `*user.DefaultInfo` as `user.Info`.
+    pub itab_user: u64,
+    /// `server.Server.auth`
+    pub server_auth: u32,
+    /// `http.Request.Method`
+    pub request_method: u32,
+    /// `http.Request.URL`
+    pub request_url: u32,
+    /// `http.Request.Header`
+    pub request_header: u32,
+    /// `http.Request.RequestURI`
+    pub request_uri: u32,
+    /// `http.Request.RemoteAddr`
+    pub request_remote_addr: u32,
+    /// `url.URL.Path`
+    pub url_path: u32,
+    /// `authorizer.AttributesRecord.User`
+    pub attributes_user: u32,
+    /// `authorizer.AttributesRecord.Verb`
+    pub attributes_verb: u32,
+    /// `authorizer.AttributesRecord.Subresource`
+    pub attributes_subresource: u32,
+    /// `authorizer.AttributesRecord.Name`
+    pub attributes_name: u32,
+    /// `user.DefaultInfo.Name`
+    pub user_name: u32,
+    /// `user.DefaultInfo.UID`
+    pub user_uid: u32,
+    /// `user.DefaultInfo.Groups`
+    pub user_groups: u32,
+    /// `user.DefaultInfo.Extra`
+    pub user_extra: u32,
+    /// `http.response.conn`
+    pub response_conn: u32,
+    /// `http.response.status`
+    pub response_status: u32,
+    /// `http.response.written`
+    pub response_written: u32,
+    /// `http.conn.hijackedv`
+    pub conn_hijacked: u32,
+    /// `http.http2responseWriter.rws`
+    pub response2_state: u32,
+    /// `http.http2responseWriterState.status`
+    pub response2_status: u32,
+    /// `http.http2responseWriterState.wroteBytes`
+    pub response2_written: u32,
+    /// `map[string][]string`
+    pub map: MapLayout,
+}
+
+/// How a `map[string][]string` lies in memory: `http.Header` and the user's `Extra`.
+///
+/// A *group* is eight control bytes, then eight entries. The Swiss map (since Go 1.24) has one group at `dir`, or tables of groups;
+/// the map before it has 2^B buckets, each with a pointer to the next one that overflowed from it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapLayout {
+    /// 1: Swiss map (`internal/runtime/maps.Map`), 0: buckets (`runtime.hmap`).
+    pub swiss: u32,
+    /// Number of entries, one word: `used` or `count`.
+    pub count: u32,
+    /// `dirPtr`, or `buckets`.
+    pub dir: u32,
+    /// `dirLen` (one word), or `B` (one byte).
+    pub dir_len: u32,
+    /// Buckets: `oldbuckets`, not nil while the map grows. Swiss: 0.
+    pub old: u32,
+    /// Bytes of a group or bucket.
+    pub group_size: u32,
+    /// First entry's key in a group; the control bytes are at 0.
+    pub key: u32,
+    /// From one key to the next.
+    pub key_stride: u32,
+    /// First entry's value in a group.
+    pub value: u32,
+    /// From one value to the next.
+    pub value_stride: u32,
+    /// Buckets: the pointer to the overflow bucket. Swiss: 0.
+    pub overflow: u32,
+    /// Swiss: `table.groups.data`. Buckets: 0.
+    pub table_groups: u32,
+    /// Swiss: `table.groups.lengthMask`. Buckets: 0.
+    pub table_mask: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What the programs need to know of the running kernel and of the agent's wishes: offsets in bytes, from the kernel's own BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// `task_struct.nsproxy`
+    pub task_nsproxy: u32,
+    /// `nsproxy.net_ns`
+    pub nsproxy_net: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `sock.__sk_common.skc_net`
+    pub sock_net: u32,
+    /// `sock.__sk_common.skc_family`
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_num`: the local port
+    pub sock_num: u32,
+    /// `sock.__sk_common.skc_dport`: the remote port, big-endian
+    pub sock_dport: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`: the local IPv4 address
+    pub sock_saddr: u32,
+    /// `sock.__sk_common.skc_daddr`
+    pub sock_daddr: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`
+    pub sock_saddr6: u32,
+    /// `sock.__sk_common.skc_v6_daddr`
+    pub sock_daddr6: u32,
+    /// `sock.sk_protocol`, two bytes
+    pub sock_protocol: u32,
+    /// The watched ports; 0 for none.
+    pub ports: [u16; 4],
+}

@@ -1,0 +1,7 @@
+//! kubewitness: who did what on the kubelet's port 10250, and which permission let them.
+//!
+//! One way through the house, and the modules in its order:
+//! `kernel record → Observation → Exchange → Judgement → AuditEvent → sinks`. ARCHITECTURE.md follows a request along it.
+
+pub mod exchange;
+pub mod observation;
