@@ -1,1 +1,63 @@
-fn main() {}
+//! The kernel programs: four on instructions of the kubelet that the kernel emulates, one on TCP socket states.
+//!
+//! They read what the kubelet already decided and copy only the bytes that are there. They never read `Authorization` or
+//! `Sec-WebSocket-Protocol`, and never write into the kubelet.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "an atomic exchange, see scratch.rs")]
+
+mod belief;
+mod check;
+mod end;
+mod flight;
+mod go_map;
+mod maps;
+mod request;
+mod scratch;
+mod socket;
+mod user;
+
+use aya_ebpf::{
+    macros::{raw_tracepoint, uprobe},
+    programs::{ProbeContext, RawTracePointContext},
+};
+
+/// The first `push` of `(*Server).ServeHTTP`.
+#[uprobe(multi)]
+fn request(ctx: ProbeContext) -> u32 {
+    request::seen(&ctx).map_or(1, |()| 0)
+}
+
+/// The conditional jump right after the call of `Authorize`.
+#[uprobe(multi)]
+fn check(ctx: ProbeContext) -> u32 {
+    check::seen(&ctx).map_or(1, |()| 0)
+}
+
+/// The comparison of the runtime's status with 101.
+#[uprobe(multi)]
+fn answer(ctx: ProbeContext) -> u32 {
+    end::answered(&ctx).map_or(1, |()| 0)
+}
+
+/// The first `push` of the deferred call that runs last.
+#[uprobe(multi)]
+fn end(ctx: ProbeContext) -> u32 {
+    end::ended(&ctx).map_or(1, |()| 0)
+}
+
+/// `sock:inet_sock_set_state`, raw: it needs no tracefs.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn socket(ctx: RawTracePointContext) -> i32 {
+    socket::changed(&ctx).map_or(1, |()| 0)
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

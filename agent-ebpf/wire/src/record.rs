@@ -39,8 +39,8 @@ pub struct Header {
     pub kind: u8,
     /// A [`Class`].
     pub class: u8,
-    /// Zero.
-    pub reserved: u16,
+    /// Earlier records of this request that found no room, saturating.
+    pub lost: u16,
     /// Bytes of the whole record, texts included.
     pub len: u32,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -61,14 +61,17 @@ pub struct Header {
 pub struct Span {
     /// Bytes that follow.
     pub stored: u16,
-    /// Bytes of the original, saturating at [`Span::UNREADABLE`] − 1; more than `stored` means that the text was cut.
-    /// [`Span::UNREADABLE`] means that it could not be read at all.
+    /// Bytes of the original, saturating at [`Span::LONGEST`]; more than `stored` means that the text was cut.
     pub full: u16,
 }
 
 impl Span {
-    /// The value of `full` for a text that could not be read: unknown, not absent.
-    pub const UNREADABLE: u16 = u16::MAX;
+    /// The text could not be read: unknown, not absent.
+    pub const UNREADABLE: Self = Self { stored: 0, full: u16::MAX };
+    /// A map's value whose key was not seen; the record's [`Search`] tells whether that means absent or unknown.
+    pub const ABSENT: Self = Self { stored: 0, full: u16::MAX - 1 };
+    /// The largest length that `full` tells.
+    pub const LONGEST: u16 = u16::MAX - 2;
 }
 
 /// How a Go map was searched for the keys that matter.

@@ -1,0 +1,39 @@
+//! Whose word counts. Probes sit on a file, and any pod can run a copy of a file, so a hit counts only when the process lives in a
+//! believed network namespace or was named by its id.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
+use kubewitness_wire::Counter;
+
+use crate::{
+    maps::{BELIEVED_NETNS, BELIEVED_PIDS, KERNEL, count},
+    user::read_kernel,
+};
+
+/// A process that is believed.
+#[derive(Clone, Copy)]
+pub struct Believed {
+    pub tgid: u32,
+    pub netns: u32,
+}
+
+/// The current process, if it is believed; counts it if not.
+#[inline(always)]
+pub fn current() -> Option<Believed> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let netns = current_netns()?;
+    if BELIEVED_NETNS.get_ptr(&netns).is_some() || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
+        return Some(Believed { tgid, netns });
+    }
+    count(Counter::Disbelieved);
+    None
+}
+
+#[inline(always)]
+fn current_netns() -> Option<u32> {
+    let kernel = KERNEL.load();
+    // SAFETY: the helper takes nothing and returns the current task.
+    let task = unsafe { bpf_get_current_task() };
+    let nsproxy: u64 = read_kernel(task + u64::from(kernel.task_nsproxy))?;
+    let net: u64 = read_kernel(nsproxy + u64::from(kernel.nsproxy_net))?;
+    read_kernel(net + u64::from(kernel.net_inum))
+}

@@ -1,0 +1,75 @@
+//! The maps, all of fixed size; the agent may enlarge the rings when it loads the programs.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use kubewitness_wire::{Counter, Kernel, SITES as SITE_COUNT, Site};
+
+use crate::{flight, scratch::Slot, socket::Connecting};
+
+/// What the agent tells about the running kernel.
+#[unsafe(no_mangle)]
+pub static KERNEL: Global<Kernel> = Global::new(Kernel {
+    task_nsproxy: 0,
+    nsproxy_net: 0,
+    net_inum: 0,
+    sock_net: 0,
+    sock_family: 0,
+    sock_num: 0,
+    sock_dport: 0,
+    sock_saddr: 0,
+    sock_daddr: 0,
+    sock_saddr6: 0,
+    sock_daddr6: 0,
+    sock_protocol: 0,
+    ports: [0; 4],
+});
+
+#[map]
+pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
+
+/// Inodes of the network namespaces whose kubelets are believed; the value is not used.
+#[map]
+pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
+
+/// Processes that are believed wherever they are.
+#[map]
+pub static BELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
+
+#[map]
+pub static ROUTINE: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+pub static PRIORITY: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+#[map]
+pub static SOCKETS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// Requests in flight, by goroutine. Panics and killed goroutines leave entries behind, so the oldest give way.
+#[map]
+pub static ROUTINE_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The same for the priority class, apart, so that routine requests cannot push an exec out.
+#[map]
+pub static PRIORITY_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Sockets of this node that are connecting to a watched port, by their address in the kernel.
+#[map]
+pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(4096, 0);
+
+#[map]
+pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(crate::scratch::SLOTS, 0);
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the pointer is this CPU's own element of the map.
+        unsafe { *value = (*value).wrapping_add(1) };
+    }
+}

@@ -1,0 +1,147 @@
+//! `(*Server).ServeHTTP(w, req)`: RAX is the server, (RBX, RCX) is `w`, RDI is `req` (Go's ABIInternal).
+
+use aya_ebpf::{
+    cty::c_void,
+    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user},
+    programs::ProbeContext,
+};
+use kubewitness_wire::{Class, Kind, Layout, Request, RequestText, Search, Span, limit};
+
+use crate::{
+    belief,
+    check::site,
+    flight,
+    go_map::{self, Found, Key, Wanted},
+    scratch::{append, append_string, header, send, start, with_slot},
+    user::{header as string, read},
+};
+
+const USER_AGENT: usize = 0;
+const UPGRADE: usize = 1;
+struct Headers;
+impl Wanted for Headers {
+    const KEYS: &'static [Key] = &[Key::new(b"User-Agent"), Key::new(b"Upgrade")];
+}
+
+/// The paths of the priority class; a path matches when it is equal or goes on with `/`.
+static PRIORITY_PATHS: [Prefix; 5] =
+    [Prefix::new(b"/exec"), Prefix::new(b"/attach"), Prefix::new(b"/run"), Prefix::new(b"/portForward"), Prefix::new(b"/checkpoint")];
+/// Bytes of a path that are looked at: more than the longest prefix has.
+const HEAD: usize = 16;
+
+/// A prefix of paths as words: comparing bytes one by one would give the verifier a path for each of them.
+struct Prefix {
+    words: [u64; 2],
+    /// The same followed by `/`, and which of its bytes count.
+    open: [u64; 2],
+    mask: [u64; 2],
+    length: u64,
+}
+
+impl Prefix {
+    const fn new(prefix: &[u8]) -> Self {
+        let mut this = Self { words: [0; 2], open: [0; 2], mask: [0; 2], length: prefix.len() as u64 };
+        let mut index = 0;
+        while index <= prefix.len() {
+            let (word, shift) = (index / 8, 8 * (index % 8));
+            this.mask[word] |= 0xff << shift;
+            if index < prefix.len() {
+                this.words[word] |= (prefix[index] as u64) << shift;
+                this.open[word] |= (prefix[index] as u64) << shift;
+            } else {
+                this.open[word] |= (b'/' as u64) << shift;
+            }
+            index += 1;
+        }
+        this
+    }
+
+    /// Whether a path of `length` bytes whose first ones, padded with zeros, are `head` is equal to it or goes on with `/`.
+    #[inline(always)]
+    fn matches(&self, head: [u64; 2], length: u64) -> bool {
+        let equal = (head[0] ^ self.words[0]) | (head[1] ^ self.words[1]);
+        let open = ((head[0] ^ self.open[0]) & self.mask[0]) | ((head[1] ^ self.open[1]) & self.mask[1]);
+        (length == self.length && equal == 0) || open == 0
+    }
+}
+
+/// A request begins.
+#[inline(always)]
+pub fn seen(ctx: &ProbeContext) -> Option<()> {
+    let process = belief::current()?;
+    let (site_index, site) = site(ctx)?;
+    let layout = &site.layout;
+    // SAFETY: the context's registers are those of the probed thread.
+    let regs = unsafe { &*ctx.regs };
+    // SAFETY: the helper takes nothing.
+    let time = unsafe { bpf_ktime_get_ns() };
+    let (goroutine, request) = (regs.r14, regs.rdi);
+
+    let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
+    let class = classify(url + u64::from(layout.url_path));
+    let key = flight::Key { goroutine, tgid: process.tgid, zero: 0 };
+    flight::begin(&key, &flight::Flight { request: time, writer_itab: regs.rbx, writer_data: regs.rcx, lost: 0, zero: 0 }, class);
+
+    let auth: Option<u64> = read(regs.rax + u64::from(layout.server_auth));
+    with_slot(class, |slot| {
+        let record = start::<Request>(slot);
+        // SAFETY: no access, only the address of a field.
+        let spans = unsafe { &raw mut (*record).spans };
+        let span = |text: RequestText, span: Span| {
+            // SAFETY: `record` lies in the slot that is ours.
+            unsafe { (*spans)[text as usize] = span }
+        };
+        // SAFETY: as above.
+        unsafe {
+            (*record).netns = process.netns;
+            (*record).read_only = u8::from(auth == Some(0));
+        }
+        span(RequestText::Method, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_method)));
+        span(RequestText::Path, append_string::<{ limit::PATH }>(slot, url + u64::from(layout.url_path)));
+        span(RequestText::Uri, append_string::<{ limit::URI }>(slot, request + u64::from(layout.request_uri)));
+        span(RequestText::RemoteAddr, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_remote_addr)));
+
+        let headers = headers(slot, request, layout);
+        // SAFETY: as above; the search left its findings in the slot.
+        unsafe {
+            (*record).headers = headers as u8;
+            let [agent, upgrade] = [(*slot).found[USER_AGENT], (*slot).found[UPGRADE]];
+            span(RequestText::UserAgent, value::<{ limit::NAME }>(slot, agent));
+            span(RequestText::Upgrade, value::<{ limit::WORD }>(slot, upgrade));
+        }
+        let found = flight::find(&key).map(|(flight, _)| flight);
+        send(slot, header(Kind::Request, class, time, process.tgid, site_index, goroutine, time), found);
+    })
+}
+
+#[inline(always)]
+fn headers(slot: *mut crate::scratch::Slot, request: u64, layout: &Layout) -> Search {
+    match read::<u64>(request + u64::from(layout.request_header)) {
+        Some(map) => go_map::search::<Headers>(slot, map, &layout.map),
+        None => Search::Cut,
+    }
+}
+
+/// Appends a value that a search found; one that was not found is [`Span::ABSENT`].
+#[inline(always)]
+pub fn value<const MAX: usize>(slot: *mut crate::scratch::Slot, found: Found) -> Span {
+    if found.present == 0 { Span::ABSENT } else { append::<MAX>(slot, found.address, found.length) }
+}
+
+/// By the decoded path, which the kubelet routes by. One that cannot be read is not routine.
+#[inline(always)]
+fn classify(path: u64) -> Class {
+    let Some([address, length]) = string(path) else { return Class::Priority };
+    let bytes = if length > HEAD as u64 { HEAD as u32 } else { length as u32 };
+    let mut head = [0u64; 2];
+    // SAFETY: the helper writes at most the 16 bytes that `head` has.
+    if unsafe { bpf_probe_read_user(head.as_mut_ptr().cast(), bytes, address as *const c_void) } != 0 {
+        return Class::Priority;
+    }
+    for prefix in &PRIORITY_PATHS {
+        if prefix.matches(head, length) {
+            return Class::Priority;
+        }
+    }
+    Class::Routine
+}

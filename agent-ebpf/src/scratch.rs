@@ -1,0 +1,155 @@
+//! Where a record is put together before it goes into a ring with its true length.
+//!
+//! A uprobe's program can be preempted by another one on the same CPU, so a CPU has several slots and a program claims one.
+
+use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, bindings::BPF_RB_NO_WAKEUP, cty::c_void, helpers::generated};
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xchg},
+    ptr::{read_volatile, write_volatile},
+};
+use kubewitness_wire::{Class, Counter, Header, Kind, Span, limit};
+
+use crate::{
+    flight::Flight,
+    go_map::{Found, Walk},
+    maps::{PRIORITY, ROUTINE, SCRATCH, count},
+    user,
+};
+
+/// Slots of a CPU: how deep programs may preempt each other before one gives up and counts a loss.
+pub const SLOTS: u32 = 4;
+
+/// A masked position plus the longest text stays inside `record`, which is what the verifier wants to see.
+const MARGIN: usize = limit::URI;
+const MASK: u32 = limit::RECORD as u32 - 1;
+
+#[repr(C)]
+pub struct Slot {
+    busy: u64,
+    /// Address of the first byte behind what is there, from the record's begin.
+    position: u32,
+    zero: u32,
+    pub walk: Walk,
+    pub found: [Found; Found::COUNT],
+    pub key: [u64; 8],
+    pub group: [u8; 1024],
+    record: [u8; limit::RECORD + MARGIN],
+}
+
+/// Claims a slot, hands it to `body`, and frees it.
+#[inline(always)]
+pub fn with_slot(class: Class, body: impl FnOnce(*mut Slot)) -> Option<()> {
+    let Some(slot) = claim() else {
+        count(lost(class));
+        return None;
+    };
+    body(slot);
+    // SAFETY: the slot was claimed above, and its memory lives as long as the map.
+    unsafe { write_volatile(&raw mut (*slot).busy, 0) };
+    Some(())
+}
+
+#[inline(always)]
+fn claim() -> Option<*mut Slot> {
+    for index in 0..SLOTS {
+        let slot = SCRATCH.get_ptr_mut(index)?;
+        // The core library has no exchanging atomics for this target, though the instruction set has them.
+        // SAFETY: the pointer is an element of the map; `busy` is aligned and only touched here and in `with_slot`.
+        if unsafe { atomic_xchg::<u64, { AtomicOrdering::Relaxed }>(&raw mut (*slot).busy, 1) } == 0 {
+            return Some(slot);
+        }
+    }
+    None
+}
+
+/// Starts a record of type `T`: zeroes it, so that no stale byte leaves, and places the texts behind it.
+#[inline(always)]
+pub fn start<T>(slot: *mut Slot) -> *mut T {
+    // SAFETY: `record` is larger than every `T` and aligned to 8 within `Slot`; the slot is ours.
+    unsafe {
+        let record = (&raw mut (*slot).record).cast::<u64>();
+        let mut word = 0;
+        while word < size_of::<T>().div_ceil(8) {
+            write_volatile(record.add(word), 0);
+            word += 1;
+        }
+        write_volatile(&raw mut (*slot).position, size_of::<T>() as u32);
+        record.cast()
+    }
+}
+
+/// Appends `length` bytes at a user address, at most `MAX` of them.
+#[inline(always)]
+pub fn append<const MAX: usize>(slot: *mut Slot, address: u64, length: u64) -> Span {
+    // SAFETY: the slot is ours; `position` is masked and `record` has room for `MAX` behind every masked position.
+    unsafe {
+        let position = read_volatile(&raw const (*slot).position);
+        if position as usize > limit::RECORD - MAX {
+            return Span::UNREADABLE;
+        }
+        let stored = if length > MAX as u64 { MAX as u32 } else { length as u32 };
+        if stored == 0 {
+            return Span { stored: 0, full: 0 };
+        }
+        let target = (&raw mut (*slot).record).cast::<u8>().add((position & MASK) as usize);
+        if generated::bpf_probe_read_user(target.cast::<c_void>(), stored, address as *const c_void) != 0 {
+            return Span::UNREADABLE;
+        }
+        write_volatile(&raw mut (*slot).position, position + stored);
+        let full = if length > u64::from(Span::LONGEST) { Span::LONGEST } else { length as u16 };
+        Span { stored: stored as u16, full }
+    }
+}
+
+/// Appends the Go string whose header is at a user address.
+#[inline(always)]
+pub fn append_string<const MAX: usize>(slot: *mut Slot, header: u64) -> Span {
+    match user::header(header) {
+        Some([address, length]) => append::<MAX>(slot, address, length),
+        None => Span::UNREADABLE,
+    }
+}
+
+/// Sends the record of a slot through the ring of its class. A record that finds no room is counted, here and in its flight.
+#[inline(always)]
+pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
+    // SAFETY: the slot is ours and holds a record; `flight` is an element of a map.
+    unsafe {
+        let position = read_volatile(&raw const (*slot).position);
+        let len = if position > limit::RECORD as u32 { limit::RECORD as u32 } else { position };
+        let record = (&raw mut (*slot).record).cast::<Header>();
+        header.len = len;
+        if let Some(flight) = flight {
+            let lost = (*flight).lost;
+            header.lost = if lost > u32::from(u16::MAX) { u16::MAX } else { lost as u16 };
+        }
+        *record = header;
+        let data = record.cast::<c_void>();
+        let priority = header.class == Class::Priority as u8;
+        let full = if priority {
+            generated::bpf_ringbuf_output((&raw const PRIORITY).cast_mut().cast(), data, u64::from(len), u64::from(BPF_RB_FORCE_WAKEUP))
+        } else {
+            generated::bpf_ringbuf_output((&raw const ROUTINE).cast_mut().cast(), data, u64::from(len), u64::from(BPF_RB_NO_WAKEUP))
+        } != 0;
+        if full {
+            count(if priority { Counter::LostPriority } else { Counter::LostRoutine });
+            if let Some(flight) = flight {
+                (*flight).lost += 1;
+            }
+        }
+    }
+}
+
+/// A header but for its length.
+#[inline(always)]
+pub fn header(kind: Kind, class: Class, time: u64, tgid: u32, site: u32, goroutine: u64, request: u64) -> Header {
+    Header { kind: kind as u8, class: class as u8, lost: 0, len: 0, time, tgid, site, goroutine, request }
+}
+
+fn lost(class: Class) -> Counter {
+    match class {
+        Class::Routine => Counter::LostRoutine,
+        Class::Priority => Counter::LostPriority,
+        Class::Socket => Counter::LostSocket,
+    }
+}

@@ -1,0 +1,249 @@
+//! From the bytes of a kernel record to an [`Observation`]. Pure, and every length is checked: a ring is trusted, but not blindly.
+
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use bytes::Bytes;
+use kubewitness_wire as wire;
+use thiserror::Error;
+
+use crate::observation::{
+    Check, Decision, End, Lookup, Observation, Process, Request, RequestId, Response, Socket, SocketEvent, Text, Timestamp, User, Utf8,
+    canonical,
+};
+
+/// A record that the kernel programs of this build would not send.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// It ends before its fixed part or its texts do.
+    #[error("a kernel record of {0} bytes ends too early")]
+    Short(usize),
+    /// Its first byte names no kind, or a field holds a value that it cannot have.
+    #[error("a kernel record has the impossible value {value} as its {field}")]
+    Impossible {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+}
+
+/// A decoded record: what was seen, and how many earlier records of the same request found no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// What was seen.
+    pub observation: Observation,
+    /// Records of the same request that were lost before this one.
+    pub lost: u16,
+}
+
+/// Decodes one record; its texts share its bytes.
+pub fn decode(record: &Bytes) -> Result<Decoded, DecodeError> {
+    let fields = Fields(record);
+    let kind = fields.u8(offset_of!(wire::Header, kind))?;
+    let lost = fields.u16(offset_of!(wire::Header, lost))?;
+    let time = Timestamp(fields.u64(offset_of!(wire::Header, time))?);
+    let begin = fields.u64(offset_of!(wire::Header, request))?;
+    let id = RequestId {
+        tgid: fields.u32(offset_of!(wire::Header, tgid))?,
+        goroutine: fields.u64(offset_of!(wire::Header, goroutine))?,
+        begin: (begin != 0).then_some(Timestamp(begin)),
+    };
+    let observation = if kind == wire::Kind::Request as u8 {
+        Observation::Request(id, request(fields, time)?)
+    } else if kind == wire::Kind::Check as u8 {
+        Observation::Check(id, check(fields, time)?)
+    } else if kind == wire::Kind::Answer as u8 {
+        Observation::Answer(id, time, status(fields.u32(offset_of!(wire::Answer, status))?))
+    } else if kind == wire::Kind::End as u8 {
+        Observation::End(id, end(fields, time)?)
+    } else if kind == wire::Kind::Socket as u8 {
+        Observation::Socket(socket(fields, time, id.tgid)?)
+    } else {
+        return Err(DecodeError::Impossible { field: "kind", value: kind.into() });
+    };
+    Ok(Decoded { observation, lost })
+}
+
+fn request(fields: Fields<'_>, time: Timestamp) -> Result<Request, DecodeError> {
+    let mut texts = fields.texts(size_of::<wire::Request>());
+    let mut next = |text: wire::RequestText| texts.next(offset_of!(wire::Request, spans) + SPAN * text as usize);
+    let complete = fields.u8(offset_of!(wire::Request, headers))? == wire::Search::Complete as u8;
+    Ok(Request {
+        time,
+        netns: fields.u32(offset_of!(wire::Request, netns))?,
+        read_only: fields.u8(offset_of!(wire::Request, read_only))? != 0,
+        method: next(wire::RequestText::Method)?.text(),
+        path: next(wire::RequestText::Path)?.text(),
+        uri: next(wire::RequestText::Uri)?.text(),
+        remote: next(wire::RequestText::RemoteAddr)?.text().whole().and_then(|text| text.parse().ok()).map(canonical),
+        user_agent: next(wire::RequestText::UserAgent)?.lookup(complete),
+        upgrade: next(wire::RequestText::Upgrade)?.lookup(complete),
+    })
+}
+
+fn check(fields: Fields<'_>, time: Timestamp) -> Result<Check, DecodeError> {
+    let mut texts = fields.texts(size_of::<wire::Check>());
+    let mut next = |text: wire::CheckText| texts.next(offset_of!(wire::Check, spans) + SPAN * text as usize);
+    let name = next(wire::CheckText::User)?.text();
+    let uid = next(wire::CheckText::Uid)?.text();
+    let verb = next(wire::CheckText::Verb)?.text();
+    let subresource = next(wire::CheckText::Subresource)?.text();
+    let node = next(wire::CheckText::Node)?.text();
+    let reason = next(wire::CheckText::Reason)?.text();
+    let complete = fields.u8(offset_of!(wire::Check, extra))? == wire::Search::Complete as u8;
+    let pod_name = next(wire::CheckText::PodName)?.lookup(complete);
+    let pod_uid = next(wire::CheckText::PodUid)?.lookup(complete);
+    let node_name = next(wire::CheckText::NodeName)?.lookup(complete);
+    let node_uid = next(wire::CheckText::NodeUid)?.lookup(complete);
+    let credential_id = next(wire::CheckText::CredentialId)?.lookup(complete);
+    let count = fields.u16(offset_of!(wire::Check, groups))?;
+    let group_count = (count != u16::MAX).then_some(usize::from(count));
+    let groups = (0..group_count.unwrap_or(0).min(wire::limit::GROUPS))
+        .map(|index| Ok(texts.next(offset_of!(wire::Check, group_spans) + SPAN * index)?.text()))
+        .collect::<Result<_, DecodeError>>()?;
+    let decision = match (fields.u8(offset_of!(wire::Check, error))?, fields.u32(offset_of!(wire::Check, decision))?) {
+        (0, 0) => Decision::Deny,
+        (0, 1) => Decision::Allow,
+        (0, 2) => Decision::NoOpinion,
+        (0, value) => return Err(DecodeError::Impossible { field: "decision", value: value.into() }),
+        _ => Decision::Error,
+    };
+    Ok(Check {
+        time,
+        user: User { name, uid, groups, group_count, pod_name, pod_uid, node_name, node_uid, credential_id },
+        verb,
+        subresource,
+        node,
+        decision,
+        reason,
+    })
+}
+
+fn end(fields: Fields<'_>, time: Timestamp) -> Result<End, DecodeError> {
+    let readable = fields.u8(offset_of!(wire::End, readable))? != 0;
+    let response = Response {
+        status: status(fields.u32(offset_of!(wire::End, status))?),
+        written: fields.u64(offset_of!(wire::End, written))?.cast_signed().max(0).cast_unsigned(),
+        hijacked: fields.u8(offset_of!(wire::End, hijacked))? != 0,
+    };
+    Ok(End { time, response: readable.then_some(response) })
+}
+
+fn socket(fields: Fields<'_>, time: Timestamp, tgid: u32) -> Result<Socket, DecodeError> {
+    let event = fields.u8(offset_of!(wire::Socket, event))?;
+    let family = fields.u8(offset_of!(wire::Socket, family))?;
+    let address = |at: usize, port: u16| -> Result<SocketAddr, DecodeError> {
+        let bytes: [u8; 16] = fields.array(at)?;
+        let ip = match family {
+            4 => IpAddr::from(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+            6 => IpAddr::from(Ipv6Addr::from(bytes)),
+            value => return Err(DecodeError::Impossible { field: "address family", value: value.into() }),
+        };
+        Ok(canonical(SocketAddr::new(ip, port)))
+    };
+    let comm: [u8; 16] = fields.array(offset_of!(wire::Socket, comm))?;
+    let process = Process {
+        pid: tgid,
+        comm: String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned(),
+        cgroup: fields.u64(offset_of!(wire::Socket, cgroup))?,
+    };
+    Ok(Socket {
+        time,
+        event: match event {
+            1 => SocketEvent::Listen(process),
+            2 => SocketEvent::Connected(process),
+            3 => SocketEvent::Opened,
+            4 => SocketEvent::Closed,
+            value => return Err(DecodeError::Impossible { field: "socket event", value: value.into() }),
+        },
+        netns: fields.u32(offset_of!(wire::Socket, netns))?,
+        server: address(offset_of!(wire::Socket, server), fields.u16(offset_of!(wire::Socket, server_port))?)?,
+        client: address(offset_of!(wire::Socket, client), fields.u16(offset_of!(wire::Socket, client_port))?)?,
+    })
+}
+
+/// An HTTP status; what does not fit is none.
+fn status(value: u32) -> u16 {
+    u16::try_from(value).unwrap_or(0)
+}
+
+const SPAN: usize = size_of::<wire::Span>();
+
+/// The fixed part of a record.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a Bytes);
+
+impl<'a> Fields<'a> {
+    fn array<const N: usize>(self, at: usize) -> Result<[u8; N], DecodeError> {
+        let bytes = self.0.get(at..at + N).ok_or(DecodeError::Short(self.0.len()))?;
+        bytes.try_into().map_err(|_| DecodeError::Short(self.0.len()))
+    }
+
+    fn u8(self, at: usize) -> Result<u8, DecodeError> {
+        self.array(at).map(u8::from_ne_bytes)
+    }
+
+    fn u16(self, at: usize) -> Result<u16, DecodeError> {
+        self.array(at).map(u16::from_ne_bytes)
+    }
+
+    fn u32(self, at: usize) -> Result<u32, DecodeError> {
+        self.array(at).map(u32::from_ne_bytes)
+    }
+
+    fn u64(self, at: usize) -> Result<u64, DecodeError> {
+        self.array(at).map(u64::from_ne_bytes)
+    }
+
+    /// The texts behind a fixed part of `size` bytes.
+    fn texts(self, size: usize) -> Texts<'a> {
+        Texts { fields: self, position: size }
+    }
+}
+
+/// Walks along the texts of a record, in the order of their spans.
+struct Texts<'a> {
+    fields: Fields<'a>,
+    position: usize,
+}
+
+impl Texts<'_> {
+    fn next(&mut self, span: usize) -> Result<Taken, DecodeError> {
+        let stored = self.fields.u16(span)?;
+        let full = self.fields.u16(span + offset_of!(wire::Span, full))?;
+        let span = wire::Span { stored, full };
+        let end = self.position + usize::from(stored);
+        if end > self.fields.0.len() {
+            return Err(DecodeError::Short(self.fields.0.len()));
+        }
+        let bytes = self.fields.0.slice(self.position..end);
+        self.position = end;
+        Ok(Taken { span, bytes })
+    }
+}
+
+struct Taken {
+    span: wire::Span,
+    bytes: Bytes,
+}
+
+impl Taken {
+    fn text(self) -> Text {
+        if self.span == wire::Span::UNREADABLE || self.span == wire::Span::ABSENT {
+            return Text::Unreadable;
+        }
+        let text = Utf8::new(self.bytes);
+        if self.span.full > self.span.stored { Text::Cut(text, self.span.full.into()) } else { Text::Whole(text) }
+    }
+
+    /// `complete`: all keys of the map were looked at.
+    fn lookup(self, complete: bool) -> Lookup {
+        if self.span != wire::Span::ABSENT {
+            return Lookup::Found(self.text());
+        }
+        if complete { Lookup::Absent } else { Lookup::Unknown }
+    }
+}

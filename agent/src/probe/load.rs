@@ -1,0 +1,260 @@
+//! Loading the kernel programs and attaching them to executables.
+
+use std::{collections::BTreeSet, io, path::Path};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, Pod,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
+    programs::{
+        ProgramError, RawTracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
+    },
+};
+use kubewitness_wire as wire;
+use thiserror::Error;
+
+use super::{BtfError, Rings, kernel_offsets};
+
+/// The object that `cargo xtask build` made of `agent-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why nothing is watched.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// The kernel does not describe its types.
+    #[error("cannot read {BTF}: {0}; kubewitness needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF) and, in a container, the host's /sys")]
+    NoBtf(#[source] io::Error),
+    /// The kernel's types were not understood.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel did not take the programs or maps.
+    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", chain(.0))]
+    Load(#[source] EbpfError),
+    /// The kernel did not take one program.
+    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", chain(.source))]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The kernel's words.
+        source: ProgramError,
+    },
+    /// A map of the programs could not be used.
+    #[error("a map of the kernel programs cannot be used: {}", chain(.0))]
+    Map(#[from] MapError),
+    /// There are too many sites.
+    #[error("more than {} sites are probed already; detach another kubelet first", wire::SITES)]
+    TooManySites,
+}
+
+/// An error with its causes: aya's own texts keep them apart.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some wrappers already repeat their cause; a verifier's log is for `--verbose`, not for a sentence.
+        let first = cause_text.lines().next().unwrap_or_default();
+        if !text.contains(first) {
+            text = format!("{text}: {first}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The programs that sit on instructions of a kubelet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Program {
+    /// A request begins.
+    Request,
+    /// The authorizer answered.
+    Check,
+    /// The runtime answered an upgrade.
+    Answer,
+    /// A request is over.
+    End,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Request, Self::Check, Self::Answer, Self::End];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Check => "check",
+            Self::Answer => "answer",
+            Self::End => "end",
+        }
+    }
+}
+
+/// One instruction to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Which program sits on it.
+    pub program: Program,
+    /// Its offset in the file, in bytes.
+    pub file_offset: u64,
+    /// What the program needs to know.
+    pub site: wire::Site,
+}
+
+/// The loaded programs.
+pub struct Probes {
+    ebpf: Ebpf,
+    sites: Array<MapData, Plain<wire::Site>>,
+    free: BTreeSet<u32>,
+    counters: PerCpuArray<MapData, u64>,
+    netns: HashMap<MapData, u32, u8>,
+    pids: HashMap<MapData, u32, u8>,
+}
+
+/// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
+pub struct Attachment {
+    links: Vec<UProbeLink>,
+    sites: Vec<u32>,
+}
+
+/// What the kernel programs counted since they were loaded, by [`wire::Counter`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub [u64; wire::Counter::COUNT as usize]);
+
+impl Counts {
+    /// One counter.
+    pub const fn of(&self, counter: wire::Counter) -> u64 {
+        self.0[counter as usize]
+    }
+}
+
+impl Probes {
+    /// Loads the programs and starts to watch connections on `ports`.
+    pub fn load(ports: &[u16]) -> Result<(Self, Rings), ProbeError> {
+        let btf = std::fs::read(BTF).map_err(ProbeError::NoBtf)?;
+        let mut kernel = kernel_offsets(&btf)?;
+        for (slot, port) in kernel.ports.iter_mut().zip(ports) {
+            *slot = *port;
+        }
+        let kernel = Plain(kernel);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("KERNEL", &kernel, true);
+        let mut ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
+        for program in Program::ALL {
+            let probe = uprobe(&mut ebpf, program)?;
+            probe.load().map_err(|source| ProbeError::Program { program: program.name(), source })?;
+        }
+        let this = Self {
+            sites: Array::try_from(take(&mut ebpf, "SITES")?)?,
+            free: (0..wire::SITES).collect(),
+            counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
+            pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
+            ebpf,
+        };
+        Self::finish(this)
+    }
+
+    fn finish(mut self) -> Result<(Self, Rings), ProbeError> {
+        let rings = Rings::new(
+            take(&mut self.ebpf, "PRIORITY")?.try_into()?,
+            take(&mut self.ebpf, "ROUTINE")?.try_into()?,
+            take(&mut self.ebpf, "SOCKETS")?.try_into()?,
+        );
+        let wrap = |source| ProbeError::Program { program: "socket", source };
+        let program = self.ebpf.program_mut("socket").ok_or(ProbeError::Map(missing("socket")))?;
+        let socket: &mut RawTracePoint = program.try_into().map_err(wrap)?;
+        socket.load().map_err(wrap)?;
+        socket.attach("inet_sock_set_state").map_err(wrap)?;
+        Ok((self, rings))
+    }
+
+    /// Believes every process in a network namespace, by the namespace's inode.
+    pub fn believe_netns(&mut self, inode: u32) -> Result<(), ProbeError> {
+        Ok(self.netns.insert(&inode, &1, 0)?)
+    }
+
+    /// Believes one process.
+    pub fn believe_pid(&mut self, pid: u32) -> Result<(), ProbeError> {
+        Ok(self.pids.insert(&pid, &1, 0)?)
+    }
+
+    /// Attaches to an executable: to the file, so every process that runs it is covered from its first request.
+    pub fn attach(&mut self, file: &Path, points: &[Point]) -> Result<Attachment, ProbeError> {
+        let mut attachment = Attachment { links: Vec::new(), sites: Vec::new() };
+        // An instruction must not be hit before its end was: then no request is seen half.
+        for program in [Program::End, Program::Answer, Program::Check, Program::Request] {
+            let mut attach_points = Vec::new();
+            for point in points.iter().filter(|point| point.program == program) {
+                let Some(index) = self.free.pop_first() else {
+                    self.detach(attachment);
+                    return Err(ProbeError::TooManySites);
+                };
+                attachment.sites.push(index);
+                self.sites.set(index, &Plain(point.site), 0)?;
+                attach_points.push(UProbeAttachPoint {
+                    location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
+                    cookie: Some(index.into()),
+                });
+            }
+            if attach_points.is_empty() {
+                continue;
+            }
+            let probe = uprobe(&mut self.ebpf, program)?;
+            let link = probe.attach(attach_points, file, UProbeScope::AllProcesses).and_then(|id| probe.take_link(id));
+            match link {
+                Ok(link) => attachment.links.push(link),
+                Err(source) => {
+                    self.detach(attachment);
+                    return Err(ProbeError::Program { program: program.name(), source });
+                }
+            }
+        }
+        Ok(attachment)
+    }
+
+    /// Takes the probes off an executable.
+    pub fn detach(&mut self, attachment: Attachment) {
+        drop(attachment.links);
+        self.free.extend(attachment.sites);
+    }
+
+    /// What was counted in the kernel, over all CPUs.
+    pub fn counts(&self) -> Result<Counts, ProbeError> {
+        let mut counts = Counts::default();
+        for (index, count) in (0..).zip(&mut counts.0) {
+            *count = self.counters.get(&index, 0)?.iter().sum();
+        }
+        Ok(counts)
+    }
+}
+
+fn uprobe(ebpf: &mut Ebpf, program: Program) -> Result<&mut UProbe, ProbeError> {
+    let name = program.name();
+    let found = ebpf.program_mut(name).ok_or(ProbeError::Map(missing(name)))?;
+    found.try_into().map_err(|source| ProbeError::Program { program: name, source })
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, ProbeError> {
+    ebpf.take_map(name).ok_or(ProbeError::Map(missing(name)))
+}
+
+fn missing(name: &str) -> MapError {
+    MapError::InvalidName { name: name.to_owned() }
+}
+
+/// A struct of the wire contract, as aya wants to see it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T>(T);
+
+#[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
+// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 4 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
+unsafe impl Pod for Plain<wire::Site> {}
+
+#[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
+// SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 12 × 4 + 4 × 2 bytes.
+unsafe impl Pod for Plain<wire::Kernel> {}
+
+const _: () = assert!(size_of::<wire::Site>() == 8 + 4 * 4 + 5 * 8 + 36 * 4);
+const _: () = assert!(size_of::<wire::Kernel>() == 12 * 4 + 4 * 2);

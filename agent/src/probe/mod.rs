@@ -1,0 +1,13 @@
+//! The kernel side of the house: load the programs, attach them to a planned executable, drain the rings.
+//!
+//! The only module with `unsafe`, and only to tell aya which plain structs may be copied into a map.
+
+mod decode;
+mod kernel_btf;
+mod load;
+mod rings;
+
+pub use decode::{DecodeError, Decoded, decode};
+pub use kernel_btf::{BtfError, kernel_offsets};
+pub use load::{Attachment, Counts, Point, ProbeError, Probes, Program};
+pub use rings::{Rings, Waited};

@@ -1,0 +1,62 @@
+//! The rings, and what wakes the agent.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use aya::maps::{MapData, RingBuf};
+use bytes::Bytes;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+/// The rings of the loaded programs. Only priority records and connections wake the agent, and a routine ring that fills up.
+pub struct Rings {
+    priority: RingBuf<MapData>,
+    routine: RingBuf<MapData>,
+    sockets: RingBuf<MapData>,
+}
+
+/// What a wait ended with: the indices of the other descriptors that are ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// Indices into the `others` that were given.
+    pub ready: Vec<usize>,
+}
+
+impl Rings {
+    pub(super) fn new(priority: RingBuf<MapData>, routine: RingBuf<MapData>, sockets: RingBuf<MapData>) -> Self {
+        Self { priority, routine, sockets }
+    }
+
+    /// Waits until there is something to drain, one of `others` is readable, or the time is over.
+    pub fn wait(&self, others: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Waited> {
+        const OWN: usize = 3;
+        let own = [self.priority.as_fd(), self.sockets.as_fd(), self.routine.as_fd()];
+        let mut fds: Vec<_> = own.iter().chain(others).map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = fds[OWN..].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index).collect();
+        Ok(Waited { ready })
+    }
+
+    /// Hands out what is there, at most `most` records of each ring: connections first, because requests are joined with them.
+    /// Returns how many there were.
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(Bytes)) -> usize {
+        let mut count = 0;
+        for ring in [&mut self.sockets, &mut self.priority, &mut self.routine] {
+            for _ in 0..most {
+                let Some(item) = ring.next() else { break };
+                take(Bytes::copy_from_slice(&item));
+                count += 1;
+            }
+        }
+        count
+    }
+}
