@@ -12,7 +12,7 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// `what` is wrong, `help` is the command that explains the right form.
-    pub(crate) fn new(what: String, help: &'static str) -> anyhow::Error {
+    pub(crate) fn error(what: String, help: &'static str) -> anyhow::Error {
         anyhow::Error::new(Self { what, help })
     }
 }
@@ -36,7 +36,7 @@ pub(crate) fn help_was_asked(args: &[String], help: &str) -> bool {
 
 /// Refuses the first of `args`, for a command that takes none.
 pub(crate) fn none(args: &[String], help: &'static str) -> anyhow::Result<()> {
-    args.first().map_or(Ok(()), |arg| Err(Usage::new(format!("`{arg}` is not understood"), help)))
+    args.first().map_or(Ok(()), |arg| Err(Usage::error(format!("`{arg}` is not understood"), help)))
 }
 
 /// Help goes to stdout. A reader that closed it early, like `head`, is no failure.

@@ -41,20 +41,22 @@ pub(crate) fn all() -> Result<()> {
 /// A cargo command on the kernel programs' crate, for its own target.
 ///
 /// `core` is compiled along, which the compiler calls unstable. Flags and target folder are apart from those of the host, so that
-/// neither build throws the other's work away. The kernel wants BTF, and bpf-linker makes it from debug information.
+/// neither build throws the other's work away.
 pub(crate) fn bpf_cargo(subcommand: &str) -> Result<Command> {
     let mut command = project::cargo(&[subcommand, "--release", "-p", "kubewitness-ebpf", "-Z", "build-std=core"]);
     command
         .args(["--target", BPF, "--target-dir", "target/bpf"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", project::tool("bpf-linker")?)
-        .env("CARGO_ENCODED_RUSTFLAGS", ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f"))
-        // bpf-linker takes the first LLVM it meets here, which must be the one that wrote the bitcode.
-        .env("LD_LIBRARY_PATH", project::toolchain_libraries()?);
+        .env("CARGO_ENCODED_RUSTFLAGS", BPF_FLAGS.join("\x1f"));
     Ok(command)
 }
 
 const BPF: &str = "bpfel-unknown-none";
+
+/// The kernel wants BTF, and bpf-linker makes it from debug information. What else it says on stderr is that it cannot open one of
+/// the two files which the toolchain calls libLLVM, each time: the other one it can.
+const BPF_FLAGS: [&str; 4] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf", "-Alinker_messages"];
 
 fn kernel_programs() -> Result<PathBuf> {
     project::run(&mut bpf_cargo("build")?)?;

@@ -54,13 +54,13 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
     }
     match COMMANDS.iter().find(|(known, ..)| known == name) {
         Some((_, _, run)) => run(rest),
-        None => Err(Usage::new(format!("there is no command `{name}`"), "cargo xtask --help")),
+        None => Err(Usage::error(format!("there is no command `{name}`"), "cargo xtask --help")),
     }
 }
 
 fn help() -> String {
-    let commands: String = COMMANDS.iter().map(|(name, what, _)| format!("  {name:<8} {what}\n")).collect();
-    format!("Usage: cargo xtask COMMAND [--help]\n\nCommands:\n{commands}\n{EXAMPLES}")
+    let commands: Vec<String> = COMMANDS.iter().map(|(name, what, _)| format!("  {name:<8} {what}")).collect();
+    format!("Usage: cargo xtask COMMAND [--help]\n\nCommands:\n{}\n\n{EXAMPLES}", commands.join("\n"))
 }
 
 #[cfg(test)]

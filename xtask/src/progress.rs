@@ -10,8 +10,8 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     line(BOLD, &format!("==> {what}"));
     let start = Instant::now();
     let result = work();
-    let (style, word) = if result.is_ok() { (GREEN, "done") } else { (RED, "failed") };
-    line(style, &format!("    {word} in {}: {what}", seconds(start.elapsed())));
+    let (style, end) = if result.is_ok() { (GREEN, "done") } else { (RED, "failed") };
+    line(style, &format!("    {end} in {}: {what}", seconds(start.elapsed())));
     result
 }
 

@@ -30,7 +30,10 @@ pub(crate) fn tool(name: &str) -> Result<PathBuf> {
     Ok(cache()?.join("tools/bin").join(name))
 }
 
-/// The project's own cargo, at the root. It goes through rustup by name, because the `cargo` in PATH may be a distribution's.
+/// The project's own cargo, at the root.
+///
+/// It goes through rustup by name, because the `cargo` in PATH may be a distribution's. rustup also puts the toolchain's libraries
+/// first in `LD_LIBRARY_PATH`, where bpf-linker takes the first LLVM that it meets: it must be the one that wrote the bitcode.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", TOOLCHAIN, "cargo"]).args(args).current_dir(root());
@@ -43,12 +46,6 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// Where the project's compiler keeps its shared libraries, LLVM among them.
-pub(crate) fn toolchain_libraries() -> Result<PathBuf> {
-    let sysroot = answer(Command::new("rustup").args(["run", TOOLCHAIN, "rustc", "--print", "sysroot"]))?;
-    Ok(Path::new(sysroot.trim()).join("lib"))
 }
 
 /// Runs to the end; what it prints is for the user. Fails with the command line if that fails.

@@ -67,7 +67,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let wrong = |what: String| Usage::new(what, "cargo xtask test --help");
+    let wrong = |what: String| Usage::error(what, "cargo xtask test --help");
     let mut options = Options { long: false, only: None };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
