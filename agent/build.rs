@@ -1,6 +1,21 @@
+//! Hands the kernel programs to the agent's crate as `$OUT_DIR/kubewitness.bpf.o`.
+//!
+//! They are built for another target with other flags, by `cargo xtask build`; this script only takes its result, so that a plain
+//! `cargo test` or an editor never waits for a kernel build. `KUBEWITNESS_EBPF` names another object file than that one.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+/// Where `cargo xtask build` leaves the object, from the workspace's root.
+const BUILT: &str = "target/bpf/bpfel-unknown-none/release/kubewitness";
+
 fn main() {
+    let object = env::var_os("KUBEWITNESS_EBPF").map_or_else(|| Path::new("..").join(BUILT), PathBuf::from);
+    let copy = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kubewitness.bpf.o");
     println!("cargo::rerun-if-env-changed=KUBEWITNESS_EBPF");
-    let p = std::env::var("KUBEWITNESS_EBPF").unwrap_or("../target/bpf/bpfel-unknown-none/release/kubewitness".into());
-    println!("cargo::rerun-if-changed={p}");
-    std::fs::copy(p, format!("{}/kubewitness.bpf.o", std::env::var("OUT_DIR").unwrap())).unwrap();
+    println!("cargo::rerun-if-changed={}", object.display());
+    if let Err(error) = fs::copy(&object, copy) {
+        println!("cargo::error=the kernel programs cannot be read from {} ({error}): run `cargo xtask build`", object.display());
+        process::exit(1);
+    }
 }

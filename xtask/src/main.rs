@@ -1,1 +1,86 @@
-fn main() {}
+//! `cargo xtask`: everything that is done to kubewitness, each as one command that needs nothing but rustup.
+//!
+//! Builds with the stable Rust that is at hand; the project's own toolchain is put in place by [`setup`].
+
+mod args;
+mod build;
+mod machine;
+mod progress;
+mod project;
+mod setup;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::args::Usage;
+
+/// A subcommand: what is typed, what it does, and the function that takes what was typed after it.
+type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
+
+const COMMANDS: &[Command] = &[
+    ("setup", "put the toolchain and the build tools in place", setup::command),
+    ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
+    ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask build                  the binary, from a fresh clone
+  cargo xtask test                   all that CI checks
+  cargo xtask test --only clippy     one of its steps
+";
+
+/// Exit status: 0 fine, 1 failed, 2 wrong usage.
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::error(&format!("{error:#}"));
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> anyhow::Result<()> {
+    let Some((name, rest)) = args.split_first() else {
+        args::print(&help());
+        return Ok(());
+    };
+    if matches!(name.as_str(), "-h" | "--help" | "help") {
+        args::print(&help());
+        return Ok(());
+    }
+    match COMMANDS.iter().find(|(known, ..)| known == name) {
+        Some((_, _, run)) => run(rest),
+        None => Err(Usage::error(format!("there is no command `{name}`"), "cargo xtask --help")),
+    }
+}
+
+fn help() -> String {
+    let commands: Vec<String> = COMMANDS.iter().map(|(name, what, _)| format!("  {name:<8} {what}")).collect();
+    format!("Usage: cargo xtask COMMAND [--help]\n\nCommands:\n{}\n\n{EXAMPLES}", commands.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_usage_is_told_from_failure() {
+        for typed in [&["nonsense"][..], &["setup", "now"], &["build", "--fast"], &["test", "--only"], &["test", "--only", "lunch"]] {
+            let args: Vec<String> = typed.iter().map(ToString::to_string).collect();
+            let error = dispatch(&args).expect_err("must be refused");
+            assert!(error.is::<Usage>(), "{typed:?}: {error:#}");
+            assert!(format!("{error:#}").contains("--help"), "{typed:?} must say where help is: {error:#}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_command() {
+        for (name, what, _) in COMMANDS {
+            assert!(help().contains(what), "{name}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `cargo xtask build`: the kernel programs, then the agent around them, as one static binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::progress::{note, step};
+use crate::setup::MUSL;
+use crate::{args, project, setup};
+
+const HELP: &str = "\
+Usage: cargo xtask build
+
+Builds the kernel programs, and around them target/release/kubewitness: one static binary for any Linux on x86-64. Sets up what is
+missing first; what has not changed is not built again.
+
+Examples:
+  cargo xtask build
+  cargo xtask build && target/release/kubewitness --help
+";
+
+pub(crate) fn command(args: &[String]) -> Result<()> {
+    if args::help_was_asked(args, HELP) {
+        return Ok(());
+    }
+    args::none(args, "cargo xtask build --help")?;
+    setup::for_build()?;
+    all()
+}
+
+/// The kernel programs and the agent; the tools must be there.
+pub(crate) fn all() -> Result<()> {
+    let object = step("build: the kernel programs", kernel_programs)?;
+    let binary = step("build: the agent", || agent(&object))?;
+    note(&format!("{} is ready", binary.strip_prefix(project::root()).unwrap_or(&binary).display()));
+    Ok(())
+}
+
+/// A cargo command on the kernel programs' crate, for its own target.
+///
+/// `core` is compiled along, which the compiler calls unstable. Flags and target folder are apart from those of the host, so that
+/// neither build throws the other's work away.
+pub(crate) fn bpf_cargo(subcommand: &str) -> Result<Command> {
+    let mut command = project::cargo(&[subcommand, "--release", "-p", "kubewitness-ebpf", "-Z", "build-std=core"]);
+    command
+        .args(["--target", BPF, "--target-dir", "target/bpf"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", project::tool("bpf-linker")?)
+        .env("CARGO_ENCODED_RUSTFLAGS", BPF_FLAGS.join("\x1f"));
+    Ok(command)
+}
+
+const BPF: &str = "bpfel-unknown-none";
+
+/// The kernel wants BTF, and bpf-linker makes it from debug information. What else it says on stderr is that it cannot open one of
+/// the two files which the toolchain calls libLLVM, each time: the other one it can.
+const BPF_FLAGS: [&str; 4] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf", "-Alinker_messages"];
+
+fn kernel_programs() -> Result<PathBuf> {
+    project::run(&mut bpf_cargo("build")?)?;
+    Ok(project::root().join("target/bpf").join(BPF).join("release/kubewitness"))
+}
+
+fn agent(object: &Path) -> Result<PathBuf> {
+    project::run(project::cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]).env("KUBEWITNESS_EBPF", object))?;
+    let target = project::root().join("target");
+    let built = target.join(MUSL).join("release/kubewitness");
+    let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    ensure!(
+        needs_interpreter(&elf) == Some(false),
+        "{} is not a static binary: see that no dependency links a shared library",
+        built.display()
+    );
+    let binary = target.join("release/kubewitness");
+    replace(&binary, &elf, &built).with_context(|| format!("cannot write {}", binary.display()))?;
+    Ok(binary)
+}
+
+/// Puts `built`, whose bytes are `content`, where `binary` is. A binary that runs cannot be written to, but its name can be given
+/// to another file; one that is the same keeps its time, so that nothing that depends on it is made again.
+fn replace(binary: &Path, content: &[u8], built: &Path) -> std::io::Result<()> {
+    if fs::read(binary).is_ok_and(|present| present == content) {
+        return Ok(());
+    }
+    let fresh = binary.with_extension("fresh");
+    fs::create_dir_all(binary.parent().unwrap_or(Path::new("/")))?;
+    fs::copy(built, &fresh)?;
+    fs::rename(fresh, binary)
+}
+
+/// Whether a 64-bit little-endian ELF file asks for a dynamic loader, by a `PT_INTERP` program header (gABI, chapter 5); `None` if
+/// `elf` is no such file.
+fn needs_interpreter(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    let half = |at: usize| Some(usize::from(u16::from_le_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)));
+    if !elf.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let table = usize::try_from(u64::from_le_bytes(elf.get(0x20..0x28)?.try_into().ok()?)).ok()?;
+    let (size, count) = (half(0x36)?, half(0x38)?);
+    let kinds: Option<Vec<u32>> = (0..count)
+        .map(|n| table.checked_add(n * size))
+        .map(|at| Some(u32::from_le_bytes(elf.get(at?..at?.checked_add(4)?)?.try_into().ok()?)))
+        .collect();
+    Some(kinds?.contains(&PT_INTERP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF header with program headers of these kinds right behind it.
+    fn elf(kinds: &[u32]) -> Vec<u8> {
+        let mut file = vec![0; 0x40];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[0x20] = 0x40;
+        file[0x36] = 0x38;
+        file[0x38] = u8::try_from(kinds.len()).expect("few");
+        for kind in kinds {
+            file.extend_from_slice(&kind.to_le_bytes());
+            file.resize(file.len() + 0x34, 0);
+        }
+        file
+    }
+
+    #[test]
+    fn a_static_binary_has_no_interpreter() {
+        assert_eq!(needs_interpreter(&elf(&[1, 1, 6])), Some(false));
+        assert_eq!(needs_interpreter(&elf(&[6, 3, 1])), Some(true));
+        assert_eq!(needs_interpreter(&elf(&[1, 1, 3])), Some(true));
+    }
+
+    #[test]
+    fn what_is_no_whole_elf_file_is_not_judged() {
+        let whole = elf(&[1, 6]);
+        for cut in 0..whole.len() - 0x34 {
+            assert_eq!(needs_interpreter(&whole[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(needs_interpreter(b"#!/bin/sh\n"), None);
+        let mut wild = whole;
+        wild[0x20..0x28].fill(0xff);
+        assert_eq!(needs_interpreter(&wild), None);
+    }
+
+    #[test]
+    fn the_test_program_itself_is_dynamic() {
+        let own = fs::read("/proc/self/exe").expect("it runs");
+        assert_eq!(needs_interpreter(&own), Some(true));
+    }
+
+    #[test]
+    fn the_same_binary_is_not_written_again() {
+        let folder = std::env::temp_dir().join(format!("kubewitness-xtask-{}", std::process::id()));
+        let (built, binary) = (folder.join("built"), folder.join("release/binary"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).expect("it is there"));
+
+        fs::write(&built, b"one").expect("written");
+        replace(&binary, b"one", &built).expect("copied");
+        let first = inode(&binary);
+        replace(&binary, b"one", &built).expect("left alone");
+        assert_eq!(inode(&binary), first);
+
+        fs::write(&built, b"two").expect("written");
+        replace(&binary, b"two", &built).expect("replaced");
+        assert_eq!(fs::read(&binary).expect("read"), b"two");
+        assert_ne!(inode(&binary), first, "the old file is not written to: it may be running");
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}

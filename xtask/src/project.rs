@@ -1,0 +1,105 @@
+//! Where things are, and how other programs are run: the project's root, its cache, its own cargo.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The toolchain that everything but xtask is built with.
+pub(crate) const TOOLCHAIN: &str = "1.98.0";
+
+/// The workspace's root, from where xtask was compiled.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
+}
+
+/// Where tools live that outlast a clone: `KUBEWITNESS_CACHE`, else `~/.cache/kubewitness`.
+pub(crate) fn cache() -> Result<PathBuf> {
+    if let Some(cache) = env::var_os("KUBEWITNESS_CACHE") {
+        return std::path::absolute(&cache).with_context(|| format!("KUBEWITNESS_CACHE is no path: `{}`", Path::new(&cache).display()));
+    }
+    let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    let home = home.context("there is no home directory to keep the build tools in: set HOME or KUBEWITNESS_CACHE")?;
+    Ok(home.join(".cache/kubewitness"))
+}
+
+/// A tool that [`crate::setup`] installs.
+pub(crate) fn tool(name: &str) -> Result<PathBuf> {
+    Ok(cache()?.join("tools/bin").join(name))
+}
+
+/// The project's own cargo, at the root.
+///
+/// It goes through rustup by name, because the `cargo` in PATH may be a distribution's. rustup also puts the toolchain's libraries
+/// first in `LD_LIBRARY_PATH`, where bpf-linker takes the first LLVM that it meets: it must be the one that wrote the bitcode.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", TOOLCHAIN, "cargo"]).args(args).current_dir(root());
+    // The cargo that started xtask is another one, and it has left its traces.
+    for name in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "RUSTC", "RUSTDOC"] {
+        command.env_remove(name);
+    }
+    // The paths that the documentation names are true for everybody.
+    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_TARGET"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs to the end; what it prints is for the user. Fails with the command line if that fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status().map_err(|error| not_started(command, &error))?;
+    if !status.success() {
+        bail!("`{}` failed ({status}); what it printed above says why", shown(command));
+    }
+    Ok(())
+}
+
+/// What a command that answers a question prints, if it succeeds.
+pub(crate) fn answer(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().map_err(|error| not_started(command, &error))?;
+    if !status.success() {
+        let why = String::from_utf8_lossy(&stderr);
+        bail!("`{}` failed ({status}): {}", shown(command), why.trim().lines().last().unwrap_or("it said nothing"));
+    }
+    Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+fn not_started(command: &Command, error: &io::Error) -> anyhow::Error {
+    let program = command.get_program().display();
+    match error.kind() {
+        io::ErrorKind::NotFound => anyhow::anyhow!("`{program}` is not installed, or not in PATH"),
+        _ => anyhow::anyhow!("`{program}` cannot be started: {error}"),
+    }
+}
+
+/// The command line as one would type it.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_name_the_command_and_the_reason() {
+        let failed = run(Command::new("sh").args(["-c", "exit 3"])).expect_err("it exits with 3");
+        assert!(format!("{failed:#}").starts_with("`sh -c exit 3` failed (exit status: 3)"), "{failed:#}");
+
+        let missing = run(&mut Command::new("no-such-program-anywhere")).expect_err("there is no such program");
+        assert_eq!(format!("{missing:#}"), "`no-such-program-anywhere` is not installed, or not in PATH");
+
+        let refused = answer(Command::new("sh").args(["-c", "echo noise >&2; echo the reason >&2; exit 1"])).expect_err("it exits with 1");
+        assert!(format!("{refused:#}").ends_with(": the reason"), "{refused:#}");
+    }
+
+    #[test]
+    fn an_answer_is_what_went_to_stdout() {
+        let said = answer(Command::new("sh").args(["-c", "echo yes; echo no >&2"])).expect("it exits with 0");
+        assert_eq!(said, "yes\n");
+    }
+}

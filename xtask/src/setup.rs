@@ -1,0 +1,119 @@
+//! `cargo xtask setup`: the toolchain and the tools, each put in place once.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::progress::{note, step};
+use crate::project::{self, TOOLCHAIN};
+use crate::{args, machine};
+
+/// The target of the static binary.
+pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
+
+const HELP: &str = "\
+Usage: cargo xtask setup
+
+Puts in place, unless they are there: the project's Rust toolchain with rust-src, clippy, rustfmt and the musl target (through
+rustup), bpf-linker and cargo-deny (through cargo, in ~/.cache/kubewitness/tools, or under KUBEWITNESS_CACHE). The other commands
+do the part of this that they need, so there is seldom a reason to call it.
+
+Examples:
+  cargo xtask setup
+  KUBEWITNESS_CACHE=/var/cache/kubewitness cargo xtask setup
+";
+
+pub(crate) fn command(args: &[String]) -> Result<()> {
+    if args::help_was_asked(args, HELP) {
+        return Ok(());
+    }
+    args::none(args, "cargo xtask setup --help")?;
+    all()?;
+    for missing in [machine::root(), machine::go(), machine::kernel()].into_iter().filter_map(Result::err) {
+        note(&format!("to run the agent or a cluster on this machine: {missing:#}"));
+    }
+    Ok(())
+}
+
+/// Whatever any command needs.
+pub(crate) fn all() -> Result<()> {
+    for_build()?;
+    install(&CARGO_DENY)
+}
+
+/// What building needs.
+pub(crate) fn for_build() -> Result<()> {
+    machine::architecture()?;
+    machine::rustup()?;
+    machine::free_space(project::root(), BUILD_MIB)?;
+    toolchain()?;
+    install(&BPF_LINKER)
+}
+
+/// A tree after `cargo xtask test` holds that much; most of it is debug information.
+const BUILD_MIB: u64 = 3072;
+
+/// The toolchain's parts as `rustup component list` names them.
+const PARTS: [&str; 4] =
+    ["rust-src", "clippy-x86_64-unknown-linux-gnu", "rustfmt-x86_64-unknown-linux-gnu", "rust-std-x86_64-unknown-linux-musl"];
+
+fn toolchain() -> Result<()> {
+    let installed = project::answer(Command::new("rustup").args(["component", "list", "--installed", "--toolchain", TOOLCHAIN]));
+    if installed.is_ok_and(|list| PARTS.iter().all(|part| list.lines().any(|line| line == *part))) {
+        return Ok(());
+    }
+    step(&format!("setup: Rust {TOOLCHAIN} with rust-src, clippy, rustfmt and {MUSL}, about 1 minute"), || {
+        project::run(
+            Command::new("rustup")
+                .args(["toolchain", "install", TOOLCHAIN, "--profile", "minimal", "--no-self-update"])
+                .args(["-c", "rust-src", "-c", "clippy", "-c", "rustfmt", "-t", MUSL]),
+        )
+    })
+}
+
+/// A program from crates.io.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    /// What it takes on two cores.
+    takes: &'static str,
+    /// Settings of the release profile that build it faster.
+    profile: &'static [(&'static str, &'static str)],
+}
+
+/// Later versions want a system's LLVM; this one uses the toolchain's.
+const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.10.3", takes: "1 to 2 minutes", profile: &[] };
+
+const CARGO_DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    takes: "about 2 minutes",
+    // It runs for seconds and would be optimised for minutes.
+    profile: &[
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ],
+};
+
+fn install(tool: &Tool) -> Result<()> {
+    let &Tool { name, version, takes, profile } = tool;
+    let installed = project::answer(Command::new(project::tool(name)?).arg("--version"));
+    if installed.is_ok_and(|said| said.split_whitespace().any(|word| word == version)) {
+        return Ok(());
+    }
+    step(&format!("setup: {name} {version}, {takes}"), || {
+        let tools = project::cache()?.join("tools");
+        // The folder stays when the build is interrupted, and the next one goes on from there.
+        let building = tools.join("build").join(name);
+        fs::create_dir_all(&building).with_context(|| format!("cannot make the folder {}", building.display()))?;
+        project::run(
+            project::cargo(&["install", name, "--version", version, "--locked", "--root"])
+                .arg(&tools)
+                .env("CARGO_TARGET_DIR", &building)
+                .envs(profile.iter().copied()),
+        )?;
+        fs::remove_dir_all(&building).with_context(|| format!("cannot remove the folder {}", building.display()))
+    })
+}
