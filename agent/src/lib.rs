@@ -5,4 +5,5 @@
 
 pub mod exchange;
 pub mod observation;
+pub mod kubelet;
 pub mod probe;

@@ -1,5 +1,12 @@
 //! From observations to exchanges: one request with its checks, the runtime's answer and its end. Pure: observations in, steps out.
 
+mod assemble;
+mod bounded;
+mod connections;
+
+pub use assemble::{Exchanges, Part};
+pub use connections::{ConnectionId, ConnectionStep, Connections};
+
 use crate::observation::{Check, End, Request, RequestId, Timestamp};
 
 /// Everything that was seen of one request.
@@ -102,6 +109,8 @@ impl Gap {
 pub enum Step {
     /// A request of the exec class was just allowed; it runs from here on.
     Authorized(Exchange),
+    /// The container runtime answered its upgrade: from here on it is known whether it runs.
+    Answered(Exchange),
     /// A request is over, or will never be more than this.
     Ended(Exchange),
 }

@@ -1,0 +1,78 @@
+//! Finding processes that may be kubelets: those that listen on its ports in a network namespace that is believed.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use procfs::{
+    net::TcpState,
+    process::{FDTarget, Process, all_processes},
+};
+
+/// What a file is known by: a new inode or another size or time is another executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileId {
+    /// The identity of the file at a path.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) })
+    }
+}
+
+/// The executable of a process, also if its path is in another mount namespace or was deleted.
+pub fn executable(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/exe"))
+}
+
+/// Inode of a process's network namespace.
+pub fn netns(pid: u32) -> io::Result<u32> {
+    let inode = fs::metadata(format!("/proc/{pid}/ns/net"))?.ino();
+    u32::try_from(inode).map_err(|_| io::Error::other(format!("network namespace {inode} has no 32-bit inode")))
+}
+
+/// Inode of the agent's own network namespace.
+pub fn own_netns() -> io::Result<u32> {
+    netns(std::process::id())
+}
+
+/// Processes that listen on one of `ports` in one of the network namespaces `believed`.
+pub fn listeners(ports: &[u16], believed: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let Ok(processes) = all_processes() else { return BTreeSet::new() };
+    let mut read = BTreeSet::new();
+    let mut sockets = HashSet::new();
+    let members: Vec<Process> = processes
+        .filter_map(Result::ok)
+        .filter(|process| {
+            let Ok(inode) = netns(process.pid.cast_unsigned()) else { return false };
+            if believed.contains(&inode) && read.insert(inode) {
+                sockets.extend(listening(process, ports));
+            }
+            believed.contains(&inode)
+        })
+        .collect();
+    if sockets.is_empty() {
+        return BTreeSet::new();
+    }
+    members.iter().filter(|process| holds(process, &sockets)).map(|process| process.pid.cast_unsigned()).collect()
+}
+
+fn listening(process: &Process, ports: &[u16]) -> Vec<u64> {
+    let tables = [process.tcp(), process.tcp6()];
+    let entries = tables.into_iter().filter_map(Result::ok).flatten();
+    entries.filter(|entry| entry.state == TcpState::Listen && ports.contains(&entry.local_address.port())).map(|entry| entry.inode).collect()
+}
+
+fn holds(process: &Process, sockets: &HashSet<u64>) -> bool {
+    let Ok(fds) = process.fd() else { return false };
+    fds.filter_map(Result::ok).any(|fd| matches!(fd.target, FDTarget::Socket(inode) if sockets.contains(&inode)))
+}
