@@ -4,6 +4,8 @@
 //! `kernel record → Observation → Exchange → Judgement → AuditEvent → sinks`. ARCHITECTURE.md follows a request along it.
 
 pub mod exchange;
+pub mod judge;
+pub mod kubelet;
 pub mod observation;
 pub mod kubelet;
 pub mod probe;

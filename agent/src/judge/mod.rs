@@ -1,0 +1,94 @@
+//! From an exchange to a verdict: how it was let in, what came of it, what is wrong with it. Pure: values in, values out.
+
+mod access;
+mod finding;
+mod outcome;
+mod probing;
+mod stages;
+mod stolen;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use finding::{Finding, Findings, Severity};
+pub use outcome::Outcome;
+pub use probing::{Prober, Probing, REFUSALS, WINDOW};
+pub use stages::{GRACE, Judge, Stage, Verdict};
+
+use crate::exchange::Exchange;
+use crate::kubelet::{Access, Endpoint, Transport, Verb};
+
+/// What the node's owner says about their cluster.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// User names of the API server: what they do is in the API server's own audit log.
+    pub api_server_users: Vec<String>,
+    /// The name of this node.
+    pub node: String,
+}
+
+impl Policy {
+    /// The names that distributions give to the API server's kubelet client certificate: kubeadm, k3s, `OpenShift` and Charmed, kops,
+    /// others.
+    pub const API_SERVER_USERS: [&str; 5] =
+        ["kube-apiserver-kubelet-client", "system:apiserver", "system:kube-apiserver", "kubelet-api", "kube-apiserver"];
+
+    /// The default policy for the node of this name.
+    pub fn new(node: impl Into<String>) -> Self {
+        Self { api_server_users: Self::API_SERVER_USERS.map(str::to_owned).to_vec(), node: node.into() }
+    }
+
+    /// Whether the exchange is known to be the API server's. A user who was not seen is not.
+    pub fn is_api_server(&self, exchange: &Exchange) -> bool {
+        let name = exchange.checks.last().and_then(|check| check.user.name.whole());
+        name.is_some_and(|name| self.api_server_users.iter().any(|user| user == name))
+    }
+}
+
+/// What an exchange amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What was asked for.
+    pub endpoint: Endpoint,
+    /// The verb that was authorized, or would have been.
+    pub verb: Verb,
+    /// How it was let in, or why not.
+    pub access: Access,
+    /// What came of an exec, attach, run or portForward; `None` for the other endpoints.
+    pub outcome: Option<Outcome>,
+    /// How its streams travel.
+    pub transport: Transport,
+    /// The HTTP status that the caller got; `None` while there is none, and where it is not known.
+    pub status: Option<u16>,
+    /// What is wrong with it.
+    pub findings: Findings,
+}
+
+/// Judges what is known of an exchange at a stage. [`Finding::Probing`] takes more than one exchange to see: [`Judge`] adds it.
+pub fn judge(exchange: &Exchange, stage: Stage, policy: &Policy) -> Judgement {
+    let endpoint = exchange.request.as_ref().map_or(Endpoint::Unknown, |request| Endpoint::of(&request.path));
+    let transport = exchange.request.as_ref().map_or(Transport::Unknown, |request| Transport::of(&request.upgrade));
+    let access = access::access(exchange, &endpoint);
+    let outcome = outcome::outcome(exchange, &endpoint, &access, transport);
+    let mut judgement = Judgement {
+        verb: verb(exchange),
+        status: outcome::status(exchange, outcome),
+        endpoint,
+        access,
+        outcome,
+        transport,
+        findings: Findings::default(),
+    };
+    judgement.findings = finding::findings(exchange, stage, policy, &judgement);
+    judgement
+}
+
+fn verb(exchange: &Exchange) -> Verb {
+    if let Some(check) = exchange.checks.last() {
+        return check.verb.whole().map_or(Verb::Unknown, Verb::parse);
+    }
+    let method = exchange.request.as_ref().and_then(|request| request.method.whole());
+    method.map_or(Verb::Unknown, Verb::of_method)
+}
+
+#[cfg(test)]
+mod tests;

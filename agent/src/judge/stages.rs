@@ -1,0 +1,310 @@
+//! The judge's bench: an exchange comes up for judgement when it is authorized, when the runtime answers, while it lasts and when it ends,
+//! and each of its findings is raised once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Finding, Findings, Judgement, Policy, Prober, Probing, judge};
+use crate::exchange::Exchange;
+use crate::kubelet::Access;
+use crate::observation::{RequestId, Timestamp};
+
+/// An exec-class request that is authorized, not answered and not over after this time is taken to be executed. The kubelet ends what it
+/// refuses (no such pod, bad options) at once; what it runs may last for hours, and for `run` and WebSocket v5 no answer is ever seen.
+pub const GRACE: Duration = Duration::from_millis(300);
+
+/// How far an exchange had come when it was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// A request of the exec class was allowed.
+    Authorized,
+    /// The runtime answered it.
+    Answered,
+    /// It is still there [`GRACE`] after it was allowed, and no answer was seen.
+    Lasting,
+    /// It is over.
+    Ended,
+}
+
+/// A judged exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How far it had come.
+    pub stage: Stage,
+    /// When it came so far.
+    pub at: Timestamp,
+    /// What was seen of it.
+    pub exchange: Exchange,
+    /// What it amounts to.
+    pub judgement: Judgement,
+    /// Those findings that no earlier verdict on the same exchange had: what counters count.
+    pub raised: Findings,
+}
+
+impl Verdict {
+    /// The kernel's time of the record that led to this verdict, for the latency of detection.
+    pub fn cause(&self) -> Timestamp {
+        if self.stage == Stage::Lasting { authorized_at(&self.exchange) } else { self.at }
+    }
+}
+
+/// Judges exchanges as they go on.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Policy,
+    running: HashMap<RequestId, Running>,
+    limit: usize,
+    probing: Probing,
+}
+
+/// A request of the exec class that was allowed and is not over.
+#[derive(Debug)]
+struct Running {
+    exchange: Exchange,
+    raised: Findings,
+    /// Nothing more can come of its lasting on.
+    settled: bool,
+}
+
+impl Judge {
+    /// Follows at most `limit` running requests, and at most `limit` callers for [`Finding::Probing`]. `limit` should be what the assembler
+    /// of exchanges keeps: then every running request has its place. One that has none is judged when authorized and when it ends.
+    pub fn new(policy: Policy, limit: usize) -> Self {
+        Self { policy, running: HashMap::new(), limit, probing: Probing::new(limit) }
+    }
+
+    /// A request of the exec class was allowed.
+    pub fn authorized(&mut self, exchange: Exchange) -> Verdict {
+        let judgement = judge(&exchange, Stage::Authorized, &self.policy);
+        let mut raised = judgement.findings;
+        if self.running.len() < self.limit || self.running.contains_key(&exchange.id) {
+            let running = Running { exchange: exchange.clone(), raised, settled: false };
+            self.running.insert(exchange.id, running);
+        } else {
+            // Nobody will remember that it was raised: its end raises it.
+            raised = Findings::default();
+        }
+        Verdict { stage: Stage::Authorized, at: authorized_at(&exchange), exchange, judgement, raised }
+    }
+
+    /// The runtime answered; a verdict if that raises a finding.
+    pub fn answered(&mut self, exchange: Exchange) -> Option<Verdict> {
+        let running = self.running.get_mut(&exchange.id)?;
+        let at = exchange.answer.map_or_else(|| latest(&exchange), |(time, _)| time);
+        running.exchange = exchange;
+        running.settled = true;
+        running.judge(Stage::Answered, at, &self.policy)
+    }
+
+    /// Time passed. Call it every 100 ms or so: verdicts on those that outlasted [`GRACE`] and thereby raise a finding.
+    pub fn lasting(&mut self, now: Timestamp) -> Vec<Verdict> {
+        let due = |running: &Running| {
+            !running.settled && u128::from(now.0.saturating_sub(authorized_at(&running.exchange).0)) >= GRACE.as_nanos()
+        };
+        let policy = &self.policy;
+        let mut verdicts: Vec<Verdict> = self
+            .running
+            .values_mut()
+            .filter(|running| due(running))
+            .filter_map(|running| {
+                running.settled = true;
+                running.judge(Stage::Lasting, now, policy)
+            })
+            .collect();
+        verdicts.sort_by_key(|verdict| verdict.exchange.id);
+        verdicts
+    }
+
+    /// A request is over.
+    pub fn ended(&mut self, exchange: Exchange) -> Verdict {
+        let at = exchange.end.map_or_else(|| latest(&exchange), |end| end.time);
+        let mut judgement = judge(&exchange, Stage::Ended, &self.policy);
+        if let Some(prober) = prober(&exchange, &judgement.access)
+            && self.probing.refused(prober, at)
+        {
+            judgement.findings.insert(Finding::Probing);
+        }
+        let before = self.running.remove(&exchange.id).map_or_else(Findings::default, |running| running.raised);
+        let mut raised = judgement.findings.minus(before);
+        if before.contains(Finding::UnloggedExec) {
+            // It outlasted the grace and then failed after all. It was counted as executed; counting it again would make two of one.
+            raised.remove(Finding::ExecAttempt);
+        }
+        Verdict { stage: Stage::Ended, at, exchange, judgement, raised }
+    }
+}
+
+impl Running {
+    fn judge(&mut self, stage: Stage, at: Timestamp, policy: &Policy) -> Option<Verdict> {
+        let judgement = judge(&self.exchange, stage, policy);
+        // An attempt is one when it is over: until then its end may still say otherwise.
+        let mut raised = judgement.findings.minus(self.raised);
+        raised.remove(Finding::ExecAttempt);
+        self.raised = self.raised.union(raised);
+        (!raised.is_empty()).then(|| Verdict { stage, at, exchange: self.exchange.clone(), judgement, raised })
+    }
+}
+
+/// Whose refusal this was: of the user, or of the address of those whom the kubelet did not recognise.
+fn prober(exchange: &Exchange, access: &Access) -> Option<Prober> {
+    match access {
+        Access::Denied => exchange.checks.last()?.user.name.known().map(|name| Prober::Identity(name.to_owned())),
+        Access::Unauthenticated => exchange.request.as_ref()?.remote.map(|remote| Prober::Address(remote.ip().to_canonical())),
+        _ => None,
+    }
+}
+
+fn authorized_at(exchange: &Exchange) -> Timestamp {
+    exchange.checks.last().map_or_else(|| latest(exchange), |check| check.time)
+}
+
+/// When the last thing of it was seen.
+fn latest(exchange: &Exchange) -> Timestamp {
+    let times = [
+        exchange.request.as_ref().map(|request| request.time),
+        exchange.checks.last().map(|check| check.time),
+        exchange.answer.map(|(time, _)| time),
+        exchange.end.map(|end| end.time),
+    ];
+    times.into_iter().flatten().max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Gap;
+    use crate::judge::REFUSALS;
+    use crate::judge::testing::*;
+    use crate::observation::Decision;
+
+    fn bench() -> Judge {
+        Judge::new(Policy::new(NODE), 8)
+    }
+
+    fn ids(findings: Findings) -> Vec<&'static str> {
+        findings.iter().map(Finding::id).collect()
+    }
+
+    fn later(exchange: &Exchange, millis: u64) -> Timestamp {
+        Timestamp(authorized_at(exchange).0 + millis * 1_000_000)
+    }
+
+    fn exec(upgrade: &str) -> Build {
+        request("GET", "/exec/a/b/c").upgrade(upgrade).check("proxy", Decision::Allow)
+    }
+
+    /// All that is raised over the life of one request, with the stage that raises it.
+    fn life(
+        judge: &mut Judge,
+        authorized: Build,
+        answer: Option<u16>,
+        lasts: bool,
+        end: impl FnOnce(Build) -> Build,
+    ) -> Vec<(Stage, String)> {
+        let mut told = Vec::new();
+        let mut tell = |verdict: &Verdict| {
+            let raised = verdict.raised.iter().map(|finding| (verdict.stage, finding.id().to_owned()));
+            told.extend(raised);
+        };
+        tell(&judge.authorized(authorized.clone().seen()));
+        let start = authorized.clone().seen();
+        judge.lasting(later(&start, 100)).iter().for_each(&mut tell);
+        let build = match answer {
+            Some(status) => authorized.answer(status),
+            None => authorized,
+        };
+        if answer.is_some() {
+            judge.answered(build.clone().seen()).iter().for_each(&mut tell);
+        }
+        if lasts {
+            judge.lasting(later(&start, 300)).iter().for_each(&mut tell);
+            judge.lasting(later(&start, 3000)).iter().for_each(&mut tell);
+        }
+        tell(&judge.ended(end(build).seen()));
+        assert!(judge.running.is_empty());
+        assert!(judge.lasting(later(&start, 9000)).is_empty());
+        told
+    }
+
+    #[test]
+    fn one_exec_is_raised_once_and_as_early_as_it_is_known() {
+        use Stage::{Answered, Ended, Lasting};
+        let run = || request("POST", "/run/a/b/c?cmd=id").check("proxy", Decision::Allow);
+        type Row = (Build, Option<u16>, bool, fn(Build) -> Build, Vec<(Stage, &'static str)>);
+        let rows: Vec<Row> = vec![
+            (exec("SPDY/3.1"), Some(101), true, Build::hijacked, vec![(Answered, "unlogged-exec")]),
+            (exec("SPDY/3.1"), Some(101), false, Build::hijacked, vec![(Answered, "unlogged-exec")]),
+            (exec("SPDY/3.1"), Some(403), true, Build::hijacked, vec![(Ended, "exec-attempt")]),
+            (exec("SPDY/3.1"), None, false, |build| build.status(404), vec![(Ended, "exec-attempt")]),
+            // The answer was lost, or the answer site could not be probed.
+            (exec("SPDY/3.1"), None, true, Build::hijacked, vec![(Lasting, "unlogged-exec")]),
+            // WebSocket v5 and run never show an answer.
+            (exec("websocket"), None, true, Build::hijacked, vec![(Lasting, "unlogged-exec")]),
+            (exec("websocket"), None, false, Build::hijacked, vec![(Ended, "unlogged-exec")]),
+            (exec("websocket"), None, false, |build| build.status(404), vec![(Ended, "exec-attempt")]),
+            (run(), None, true, |build| build.status(200), vec![(Lasting, "unlogged-exec")]),
+            (run(), None, false, |build| build.status(200), vec![(Ended, "unlogged-exec")]),
+            (run(), None, true, |build| build.gap(Gap::KubeletGone), vec![(Lasting, "unlogged-exec")]),
+            // A runtime that takes long to say no: one request is never counted twice.
+            (run(), None, true, |build| build.status(404), vec![(Lasting, "unlogged-exec")]),
+        ];
+        for (build, answer, lasts, end, expected) in rows {
+            let told = life(&mut bench(), build.clone(), answer, lasts, end);
+            let told: Vec<_> = told.iter().map(|(stage, id)| (*stage, id.as_str())).collect();
+            assert_eq!(told, expected, "{answer:?} {lasts} {build:#?}");
+        }
+    }
+
+    #[test]
+    fn the_api_server_is_left_in_peace() {
+        let build = request("GET", "/exec/a/b/c").upgrade("websocket").by(API_SERVER).check("proxy", Decision::Allow);
+        assert_eq!(life(&mut bench(), build, None, true, Build::hijacked), []);
+    }
+
+    #[test]
+    fn the_end_tells_all_findings_but_raises_only_new_ones() {
+        let mut judge = bench();
+        let build = exec("websocket").from_place(crate::exchange::Place::Host);
+        let first = judge.authorized(build.clone().seen());
+        assert_eq!(ids(first.raised), ["stolen-token"]);
+        let lasting = judge.lasting(later(&first.exchange, 300));
+        assert_eq!(lasting.iter().map(|verdict| ids(verdict.raised)).collect::<Vec<_>>(), [["unlogged-exec"]]);
+        assert_eq!(lasting[0].cause(), authorized_at(&first.exchange));
+        let last = judge.ended(build.hijacked().seen());
+        assert_eq!(ids(last.judgement.findings), ["unlogged-exec", "stolen-token"]);
+        assert_eq!(ids(last.raised), [""; 0]);
+    }
+
+    #[test]
+    fn a_request_without_a_place_is_raised_at_its_end() {
+        let mut judge = Judge::new(Policy::new(NODE), 1);
+        judge.authorized(exec("SPDY/3.1").seen());
+        let second = exec("SPDY/3.1").goroutine(2).from_place(crate::exchange::Place::Host);
+        let told = life_of_untracked(&mut judge, second);
+        assert_eq!(told, ["unlogged-exec", "stolen-token"]);
+    }
+
+    fn life_of_untracked(judge: &mut Judge, build: Build) -> Vec<&'static str> {
+        assert!(judge.authorized(build.clone().seen()).raised.is_empty());
+        let answered = build.answer(101);
+        assert_eq!(judge.answered(answered.clone().seen()), None);
+        ids(judge.ended(answered.hijacked().seen()).raised)
+    }
+
+    #[test]
+    fn many_refusals_are_probing() {
+        let refused =
+            |n| request("GET", "/pods").goroutine(n).check("pods", Decision::NoOpinion).check("proxy", Decision::NoOpinion).status(403);
+        let unknown = |n| request("GET", "/metrics").goroutine(n).status(401);
+        let said = |build: &dyn Fn(u64) -> Build| {
+            let mut judge = bench();
+            let probing = (0..u64::from(2 * REFUSALS)).map(|n| judge.ended(build(n).seen()).raised.contains(Finding::Probing));
+            probing.enumerate().filter(|(_, said)| *said).map(|(n, _)| n + 1).collect::<Vec<_>>()
+        };
+        let threshold = usize::try_from(REFUSALS).unwrap();
+        assert_eq!(said(&refused), [threshold]);
+        assert_eq!(said(&unknown), [threshold]);
+        assert_eq!(said(&|n| request("GET", "/nothing").goroutine(n).status(404)), [0; 0]);
+        assert_eq!(said(&|n| unknown(n).gap(Gap::Lost)), [0; 0]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Synthetic exchanges for tests.
+
+use crate::exchange::{Caller, Exchange, Gap, LocalCaller, Place};
+use crate::observation::{Check, Decision, End, Lookup, Request, RequestId, Response, Text, Timestamp, User};
+
+/// Builds an exchange step by step, a millisecond apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Build {
+    pub(crate) exchange: Exchange,
+    user: User,
+    clock: u64,
+}
+
+pub(crate) const NODE: &str = "node1";
+pub(crate) const SERVICE_ACCOUNT: &str = "system:serviceaccount:default:monitoring";
+pub(crate) const API_SERVER: &str = "kube-apiserver-kubelet-client";
+pub(crate) const REASON: &str =
+    r#"RBAC: allowed by ClusterRoleBinding "monitoring-np" of ClusterRole "nodes-proxy-get" to ServiceAccount "monitoring/default""#;
+
+/// A request as it arrives, from a service account whose token is bound to a pod of this node.
+pub(crate) fn request(method: &str, uri: &str) -> Build {
+    let begin = Timestamp(1_000_000_000);
+    let path = uri.split('?').next().unwrap_or_default();
+    let request = Request {
+        time: begin,
+        netns: 1,
+        read_only: false,
+        method: method.into(),
+        path: path.into(),
+        uri: uri.into(),
+        remote: Some(([192, 0, 2, 7], 54758).into()),
+        user_agent: Lookup::Found("curl/8.5.0".into()),
+        upgrade: Lookup::Absent,
+    };
+    Build {
+        exchange: Exchange {
+            id: RequestId { tgid: 77, goroutine: 0xc000_1234, begin: Some(begin) },
+            request: Some(request),
+            checks: Vec::new(),
+            answer: None,
+            end: None,
+            caller: Caller::Remote,
+            gaps: Vec::new(),
+        },
+        user: user(SERVICE_ACCOUNT),
+        clock: begin.0,
+    }
+}
+
+/// A user with a bound token.
+pub(crate) fn user(name: &str) -> User {
+    User {
+        name: name.into(),
+        uid: "sa-uid".into(),
+        groups: vec!["system:serviceaccounts".into(), "system:authenticated".into()],
+        group_count: Some(2),
+        pod_name: Lookup::Found("monitoring-1".into()),
+        pod_uid: Lookup::Found("pod-uid".into()),
+        node_name: Lookup::Found(NODE.into()),
+        node_uid: Lookup::Found("node-uid".into()),
+        credential_id: Lookup::Found("JTI=1".into()),
+    }
+}
+
+impl Build {
+    pub(crate) fn by(mut self, name: &str) -> Self {
+        self.user = user(name);
+        self
+    }
+
+    pub(crate) fn user(mut self, user: User) -> Self {
+        self.user = user;
+        self
+    }
+
+    pub(crate) fn upgrade(self, to: &str) -> Self {
+        self.request(|request| request.upgrade = Lookup::Found(to.into()))
+    }
+
+    pub(crate) fn request(mut self, change: impl FnOnce(&mut Request)) -> Self {
+        change(self.exchange.request.as_mut().expect("a request that was not forgotten"));
+        self
+    }
+
+    pub(crate) fn without_request(mut self) -> Self {
+        self.exchange.request = None;
+        self.exchange.id.begin = None;
+        self.gap(Gap::Begin)
+    }
+
+    pub(crate) fn check(self, subresource: &str, decision: Decision) -> Self {
+        let reason = if decision == Decision::Allow { REASON } else { "" };
+        self.check_because(subresource, decision, reason)
+    }
+
+    pub(crate) fn check_because(mut self, subresource: &str, decision: Decision, reason: &str) -> Self {
+        let method = self.exchange.request.as_ref().and_then(|request| request.method.whole()).unwrap_or("GET");
+        let verb = crate::kubelet::Verb::of_method(method).as_str();
+        let time = self.tick();
+        self.exchange.checks.push(Check {
+            time,
+            user: self.user.clone(),
+            verb: verb.into(),
+            subresource: subresource.into(),
+            node: NODE.into(),
+            decision,
+            reason: reason.into(),
+        });
+        self
+    }
+
+    pub(crate) fn change_check(mut self, change: impl FnOnce(&mut Check)) -> Self {
+        change(self.exchange.checks.last_mut().expect("a check"));
+        self
+    }
+
+    pub(crate) fn answer(mut self, status: u16) -> Self {
+        self.exchange.answer = Some((self.tick(), status));
+        self
+    }
+
+    pub(crate) fn status(self, status: u16) -> Self {
+        self.end(Some(Response { status, written: 10, hijacked: false }))
+    }
+
+    pub(crate) fn hijacked(self) -> Self {
+        self.end(Some(Response { status: 0, written: 0, hijacked: true }))
+    }
+
+    pub(crate) fn end(mut self, response: Option<Response>) -> Self {
+        self.exchange.end = Some(End { time: self.tick(), response });
+        self
+    }
+
+    pub(crate) fn gap(mut self, gap: Gap) -> Self {
+        self.exchange.gaps.push(gap);
+        self
+    }
+
+    pub(crate) fn from_place(mut self, place: Place) -> Self {
+        self.exchange.caller = Caller::Local(LocalCaller { pid: 4242, comm: "curl".into(), place });
+        self
+    }
+
+    pub(crate) fn from_pod(self, uid: &str) -> Self {
+        self.from_place(Place::Pod { uid: uid.into(), name: Some(("default".into(), "web".into())) })
+    }
+
+    pub(crate) fn goroutine(mut self, goroutine: u64) -> Self {
+        self.exchange.id.goroutine = goroutine;
+        self
+    }
+
+    pub(crate) fn seen(self) -> Exchange {
+        self.exchange
+    }
+
+    fn tick(&mut self) -> Timestamp {
+        self.clock += 1_000_000;
+        Timestamp(self.clock)
+    }
+}
+
+/// The beginning of a text that was longer.
+pub(crate) fn cut(text: &str) -> Text {
+    let Text::Whole(start) = Text::from(text) else { unreachable!("a text from a str is whole") };
+    Text::Cut(start, text.len() + 100)
+}

@@ -1,0 +1,49 @@
+//! The subresources of `nodes` that the kubelet asks its authorizer about.
+
+/// A subresource of `nodes` (`auth.go`, `GetRequestAttributes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the subresources")]
+pub enum Subresource {
+    Proxy,
+    Stats,
+    Metrics,
+    Log,
+    Checkpoint,
+    Pods,
+    Healthz,
+    Configz,
+    Statusz,
+}
+
+impl Subresource {
+    /// The subresource of this name; `None` if no release up to 1.37 asks for it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "proxy" => Self::Proxy,
+            "stats" => Self::Stats,
+            "metrics" => Self::Metrics,
+            "log" => Self::Log,
+            "checkpoint" => Self::Checkpoint,
+            "pods" => Self::Pods,
+            "healthz" => Self::Healthz,
+            "configz" => Self::Configz,
+            "statusz" => Self::Statusz,
+            _ => return None,
+        })
+    }
+
+    /// Its name in RBAC rules.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Stats => "stats",
+            Self::Metrics => "metrics",
+            Self::Log => "log",
+            Self::Checkpoint => "checkpoint",
+            Self::Pods => "pods",
+            Self::Healthz => "healthz",
+            Self::Configz => "configz",
+            Self::Statusz => "statusz",
+        }
+    }
+}
