@@ -2,7 +2,7 @@
 //! believed network namespace or was named by its id.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
-use kubewitness_wire::Counter;
+use kubewitness_wire::{Counter, belief};
 
 use crate::{
     maps::{BELIEVED_NETNS, BELIEVED_PIDS, KERNEL, count},
@@ -21,7 +21,9 @@ pub struct Believed {
 pub fn current() -> Option<Believed> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let netns = current_netns()?;
-    if BELIEVED_NETNS.get_ptr(&netns).is_some() || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
+    // SAFETY: the value is a byte that the agent sets once.
+    let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
+    if in_netns || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
         return Some(Believed { tgid, netns });
     }
     count(Counter::Disbelieved);

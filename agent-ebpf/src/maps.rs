@@ -30,7 +30,7 @@ pub static KERNEL: Global<Kernel> = Global::new(Kernel {
 #[map]
 pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
 
-/// Inodes of the network namespaces whose kubelets are believed; the value is not used.
+/// Network namespaces by their inodes, and what of them is believed: see `kubewitness_wire::belief`.
 #[map]
 pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 

@@ -2,7 +2,11 @@
 //!
 //! A uprobe's program can be preempted by another one on the same CPU, so a CPU has several slots and a program claims one.
 
-use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, bindings::BPF_RB_NO_WAKEUP, cty::c_void, helpers::generated};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    cty::c_void,
+    helpers::generated,
+};
 use core::{
     intrinsics::{AtomicOrdering, atomic_xchg},
     ptr::{read_volatile, write_volatile},
@@ -19,6 +23,8 @@ use crate::{
 /// Slots of a CPU: how deep programs may preempt each other before one gives up and counts a loss.
 pub const SLOTS: u32 = 4;
 
+/// Bytes in the routine ring that wake the agent.
+const ROUTINE_MARK: u64 = 1 << 20;
 /// A masked position plus the longest text stays inside `record`, which is what the verifier wants to see.
 const MARGIN: usize = limit::URI;
 const MASK: u32 = limit::RECORD as u32 - 1;
@@ -126,11 +132,8 @@ pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
         *record = header;
         let data = record.cast::<c_void>();
         let priority = header.class == Class::Priority as u8;
-        let full = if priority {
-            generated::bpf_ringbuf_output((&raw const PRIORITY).cast_mut().cast(), data, u64::from(len), u64::from(BPF_RB_FORCE_WAKEUP))
-        } else {
-            generated::bpf_ringbuf_output((&raw const ROUTINE).cast_mut().cast(), data, u64::from(len), u64::from(BPF_RB_NO_WAKEUP))
-        } != 0;
+        let (ring, wakeup) = if priority { (&PRIORITY, BPF_RB_FORCE_WAKEUP) } else { (&ROUTINE, routine_wakeup()) };
+        let full = generated::bpf_ringbuf_output((&raw const *ring).cast_mut().cast(), data, u64::from(len), u64::from(wakeup)) != 0;
         if full {
             count(if priority { Counter::LostPriority } else { Counter::LostRoutine });
             if let Some(flight) = flight {
@@ -138,6 +141,13 @@ pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
             }
         }
     }
+}
+
+/// Routine records wait for the agent's timer. One that takes the ring past its mark wakes the agent, once while it is at it.
+#[inline(always)]
+fn routine_wakeup() -> u32 {
+    let waiting = ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA));
+    if waiting >= ROUTINE_MARK && waiting < ROUTINE_MARK + limit::RECORD as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }
 
 /// A header but for its length.

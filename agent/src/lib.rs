@@ -3,9 +3,12 @@
 //! One way through the house, and the modules in its order:
 //! `kernel record → Observation → Exchange → Judgement → AuditEvent → sinks`. ARCHITECTURE.md follows a request along it.
 
-pub mod exchange;
-pub mod judge;
-pub mod kubelet;
+pub mod gobin;
+pub mod target;
+pub mod probe;
 pub mod observation;
 pub mod kubelet;
-pub mod probe;
+pub mod exchange;
+pub mod judge;
+pub mod daemon;
+pub mod cli;

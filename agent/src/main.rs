@@ -1,6 +1,18 @@
-fn main() {
-    match kubewitness::probe::Probes::load(&[10250, 10255]) {
-        Ok((_p, _r)) => println!("loaded"),
-        Err(e) => println!("{e} {e:?}"),
+//! The `kubewitness` command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use kubewitness::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.log();
+    match cli.execute() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kubewitness: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -174,3 +174,11 @@ pub struct Kernel {
     /// The watched ports; 0 for none.
     pub ports: [u16; 4],
 }
+
+/// What is believed of a network namespace.
+pub mod belief {
+    /// Every process in it that runs a planned executable, and the connections on the watched ports.
+    pub const PROCESSES: u8 = 1;
+    /// The connections alone: a kubelet in it was named by its process id.
+    pub const CONNECTIONS: u8 = 2;
+}

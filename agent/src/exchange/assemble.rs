@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Connections, ConnectionId, Exchange, Gap, Step, bounded::Bounded};
+use super::{ConnectionId, Connections, Exchange, Gap, Step, bounded::Bounded};
 use crate::{
     kubelet::Endpoint,
     observation::{Check, Decision, End, Request, RequestId, Text, Timestamp},

@@ -114,3 +114,6 @@ pub enum Step {
     /// A request is over, or will never be more than this.
     Ended(Exchange),
 }
+
+#[cfg(test)]
+mod tests;

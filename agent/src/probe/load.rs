@@ -13,6 +13,8 @@ use aya::{
 use kubewitness_wire as wire;
 use thiserror::Error;
 
+use crate::target::plan::{Plan, SiteKind};
+
 use super::{BtfError, Rings, kernel_offsets};
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
@@ -63,42 +65,17 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The programs that sit on instructions of a kubelet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Program {
-    /// A request begins.
-    Request,
-    /// The authorizer answered.
-    Check,
-    /// The runtime answered an upgrade.
-    Answer,
-    /// A request is over.
-    End,
-}
+/// The programs that sit on instructions of a kubelet, the last one of a request first: an instruction must not be hit before those
+/// that follow it can be, else a request is seen half.
+const PROGRAMS: [&str; 4] = ["end", "answer", "check", "request"];
 
-impl Program {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Request, Self::Check, Self::Answer, Self::End];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Check => "check",
-            Self::Answer => "answer",
-            Self::End => "end",
-        }
+const fn program_of(kind: SiteKind) -> &'static str {
+    match kind {
+        SiteKind::Request => "request",
+        SiteKind::Check(_) => "check",
+        SiteKind::Answer(_) => "answer",
+        SiteKind::End => "end",
     }
-}
-
-/// One instruction to probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// Which program sits on it.
-    pub program: Program,
-    /// Its offset in the file, in bytes.
-    pub file_offset: u64,
-    /// What the program needs to know.
-    pub site: wire::Site,
 }
 
 /// The loaded programs.
@@ -140,9 +117,8 @@ impl Probes {
         let mut loader = EbpfLoader::new();
         loader.override_global("KERNEL", &kernel, true);
         let mut ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
-        for program in Program::ALL {
-            let probe = uprobe(&mut ebpf, program)?;
-            probe.load().map_err(|source| ProbeError::Program { program: program.name(), source })?;
+        for program in PROGRAMS {
+            uprobe(&mut ebpf, program)?.load().map_err(|source| ProbeError::Program { program, source })?;
         }
         let this = Self {
             sites: Array::try_from(take(&mut ebpf, "SITES")?)?,
@@ -171,46 +147,51 @@ impl Probes {
 
     /// Believes every process in a network namespace, by the namespace's inode.
     pub fn believe_netns(&mut self, inode: u32) -> Result<(), ProbeError> {
-        Ok(self.netns.insert(&inode, &1, 0)?)
+        Ok(self.netns.insert(&inode, &wire::belief::PROCESSES, 0)?)
     }
 
-    /// Believes one process.
-    pub fn believe_pid(&mut self, pid: u32) -> Result<(), ProbeError> {
-        Ok(self.pids.insert(&pid, &1, 0)?)
+    /// Believes one process, which lives in the network namespace `inode`.
+    pub fn believe_process(&mut self, pid: u32, inode: u32) -> Result<(), ProbeError> {
+        self.pids.insert(&pid, &1, 0)?;
+        match self.netns.get(&inode, 0) {
+            Ok(_) => Ok(()),
+            Err(_) => Ok(self.netns.insert(&inode, &wire::belief::CONNECTIONS, 0)?),
+        }
     }
 
-    /// Attaches to an executable: to the file, so every process that runs it is covered from its first request.
-    pub fn attach(&mut self, file: &Path, points: &[Point]) -> Result<Attachment, ProbeError> {
+    /// No longer believes a process; its id may be another's soon.
+    pub fn forget_process(&mut self, pid: u32) {
+        // It was there unless it was never believed.
+        let _absent = self.pids.remove(&pid);
+    }
+
+    /// Attaches to an executable as planned: to the file, so every process that runs it is covered from its first request.
+    pub fn attach(&mut self, file: &Path, plan: &Plan) -> Result<Attachment, ProbeError> {
         let mut attachment = Attachment { links: Vec::new(), sites: Vec::new() };
-        // An instruction must not be hit before its end was: then no request is seen half.
-        for program in [Program::End, Program::Answer, Program::Check, Program::Request] {
-            let mut attach_points = Vec::new();
-            for point in points.iter().filter(|point| point.program == program) {
-                let Some(index) = self.free.pop_first() else {
-                    self.detach(attachment);
-                    return Err(ProbeError::TooManySites);
-                };
-                attachment.sites.push(index);
-                self.sites.set(index, &Plain(point.site), 0)?;
-                attach_points.push(UProbeAttachPoint {
-                    location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
-                    cookie: Some(index.into()),
-                });
-            }
-            if attach_points.is_empty() {
-                continue;
-            }
-            let probe = uprobe(&mut self.ebpf, program)?;
-            let link = probe.attach(attach_points, file, UProbeScope::AllProcesses).and_then(|id| probe.take_link(id));
-            match link {
-                Ok(link) => attachment.links.push(link),
-                Err(source) => {
-                    self.detach(attachment);
-                    return Err(ProbeError::Program { program: program.name(), source });
-                }
+        match self.attach_all(file, plan, &mut attachment) {
+            Ok(()) => Ok(attachment),
+            Err(error) => {
+                self.detach(attachment);
+                Err(error)
             }
         }
-        Ok(attachment)
+    }
+
+    fn attach_all(&mut self, file: &Path, plan: &Plan, attachment: &mut Attachment) -> Result<(), ProbeError> {
+        for program in PROGRAMS {
+            let mut points = Vec::new();
+            for site in plan.sites.iter().filter(|site| program_of(site.kind) == program) {
+                let index = self.free.pop_first().ok_or(ProbeError::TooManySites)?;
+                attachment.sites.push(index);
+                self.sites.set(index, &Plain(site.wire(&plan.layout)), 0)?;
+                let location = UProbeAttachLocation::AbsoluteOffset(site.file_offset);
+                points.push(UProbeAttachPoint { location, cookie: Some(index.into()) });
+            }
+            let probe = uprobe(&mut self.ebpf, program)?;
+            let link = probe.attach(points, file, UProbeScope::AllProcesses).and_then(|id| probe.take_link(id));
+            attachment.links.push(link.map_err(|source| ProbeError::Program { program, source })?);
+        }
+        Ok(())
     }
 
     /// Takes the probes off an executable.
@@ -229,10 +210,9 @@ impl Probes {
     }
 }
 
-fn uprobe(ebpf: &mut Ebpf, program: Program) -> Result<&mut UProbe, ProbeError> {
-    let name = program.name();
-    let found = ebpf.program_mut(name).ok_or(ProbeError::Map(missing(name)))?;
-    found.try_into().map_err(|source| ProbeError::Program { program: name, source })
+fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, ProbeError> {
+    let found = ebpf.program_mut(program).ok_or(ProbeError::Map(missing(program)))?;
+    found.try_into().map_err(|source| ProbeError::Program { program, source })
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, ProbeError> {

@@ -5,9 +5,11 @@
 mod decode;
 mod kernel_btf;
 mod load;
+mod mapped;
 mod rings;
 
 pub use decode::{DecodeError, Decoded, decode};
 pub use kernel_btf::{BtfError, kernel_offsets};
-pub use load::{Attachment, Counts, Point, ProbeError, Probes, Program};
+pub use load::{Attachment, Counts, ProbeError, Probes};
+pub use mapped::Mapped;
 pub use rings::{Rings, Waited};

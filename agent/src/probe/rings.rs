@@ -46,17 +46,27 @@ impl Rings {
         Ok(Waited { ready })
     }
 
-    /// Hands out what is there, at most `most` records of each ring: connections first, because requests are joined with them.
-    /// Returns how many there were.
+    /// Hands out what is there, at most `most` records of each ring, and returns how many there were.
+    ///
+    /// Connections come first, and they are read last: a connection that is older than a request is then always handed out before it.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(Bytes)) -> usize {
-        let mut count = 0;
-        for ring in [&mut self.sockets, &mut self.priority, &mut self.routine] {
-            for _ in 0..most {
-                let Some(item) = ring.next() else { break };
-                take(Bytes::copy_from_slice(&item));
-                count += 1;
-            }
+        let mut requests = Vec::new();
+        for ring in [&mut self.priority, &mut self.routine] {
+            collect(ring, most, |record| requests.push(record));
         }
+        let mut count = requests.len();
+        collect(&mut self.sockets, most, |record| {
+            count += 1;
+            take(record);
+        });
+        requests.into_iter().for_each(take);
         count
+    }
+}
+
+fn collect(ring: &mut RingBuf<MapData>, most: usize, mut take: impl FnMut(Bytes)) {
+    for _ in 0..most {
+        let Some(item) = ring.next() else { return };
+        take(Bytes::copy_from_slice(&item));
     }
 }

@@ -69,7 +69,10 @@ pub fn listeners(ports: &[u16], believed: &BTreeSet<u32>) -> BTreeSet<u32> {
 fn listening(process: &Process, ports: &[u16]) -> Vec<u64> {
     let tables = [process.tcp(), process.tcp6()];
     let entries = tables.into_iter().filter_map(Result::ok).flatten();
-    entries.filter(|entry| entry.state == TcpState::Listen && ports.contains(&entry.local_address.port())).map(|entry| entry.inode).collect()
+    entries
+        .filter(|entry| entry.state == TcpState::Listen && ports.contains(&entry.local_address.port()))
+        .map(|entry| entry.inode)
+        .collect()
 }
 
 fn holds(process: &Process, sockets: &HashSet<u64>) -> bool {

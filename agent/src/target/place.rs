@@ -75,17 +75,21 @@ fn relative(root: &Path, path: &Path) -> String {
 /// The UID in a cgroup path of the kubelet (`pkg/kubelet/cm/pod_container_manager_linux.go`): `…/pod<uid>/…` with the cgroupfs driver,
 /// `…-pod<uid with _ for ->.slice/…` with systemd. A static pod's UID is a hash of 32 hexadecimal digits.
 fn pod_uid(paths: &str) -> Option<String> {
-    paths.lines().flat_map(|line| line.split('/')).filter_map(|part| {
-        let part = part.strip_suffix(".slice").unwrap_or(part);
-        let (before, uid) = part.rsplit_once("pod")?;
-        if !(before.is_empty() || before.ends_with('-')) {
-            return None;
-        }
-        let uid = uid.replace('_', "-");
-        let digits = uid.chars().filter(char::is_ascii_hexdigit).count();
-        let dashes = uid.chars().filter(|c| *c == '-').count();
-        (digits == 32 && (dashes == 0 || dashes == 4) && digits + dashes == uid.len()).then_some(uid)
-    }).next()
+    paths
+        .lines()
+        .flat_map(|line| line.split('/'))
+        .filter_map(|part| {
+            let part = part.strip_suffix(".slice").unwrap_or(part);
+            let (before, uid) = part.rsplit_once("pod")?;
+            if !(before.is_empty() || before.ends_with('-')) {
+                return None;
+            }
+            let uid = uid.replace('_', "-");
+            let digits = uid.chars().filter(char::is_ascii_hexdigit).count();
+            let dashes = uid.chars().filter(|c| *c == '-').count();
+            (digits == 32 && (dashes == 0 || dashes == 4) && digits + dashes == uid.len()).then_some(uid)
+        })
+        .next()
 }
 
 #[cfg(test)]
@@ -98,7 +102,10 @@ mod tests {
         let table = [
             (format!("0::/kubepods/besteffort/pod{uid}/4711"), Some(uid)),
             (format!("11:memory:/user.slice\n0::/kw-x/kubepods/pod{uid}/4711"), Some(uid)),
-            (format!("0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{}.slice/cri-1.scope", uid.replace('-', "_")), Some(uid)),
+            (
+                format!("0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{}.slice/cri-1.scope", uid.replace('-', "_")),
+                Some(uid),
+            ),
             ("0::/kubepods/burstable/podd41d8cd98f00b204e9800998ecf8427e/1".to_owned(), Some("d41d8cd98f00b204e9800998ecf8427e")),
             (format!("0::/../../pod{uid}/1"), Some(uid)),
             ("0::/system.slice/podman.service".to_owned(), None),

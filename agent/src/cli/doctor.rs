@@ -1,0 +1,172 @@
+//! `kubewitness doctor`: what would be watched on this node, how, and what is in the way.
+
+use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+use super::run::Ports;
+use crate::{
+    probe::Mapped,
+    target::{
+        doctor::{Finding, State, node},
+        plan::{Plan, SiteKind, plan},
+    },
+};
+
+/// Tell how the kubelet of this node would be watched, and what is in the way
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  kubewitness doctor                                    this node
+  kubewitness doctor --kubelet-file /usr/bin/kubelet    a file on disk: needs neither root nor eBPF
+  kubewitness doctor -o json | jq '.kubelets[].plan.sites'
+
+Exit status: 0 if everything is in place, 1 if not.")]
+pub(super) struct Args {
+    /// Plan this executable instead of looking at the node
+    #[arg(long, env = "KUBEWITNESS_KUBELET_FILE", value_name = "FILE")]
+    kubelet_file: Option<PathBuf>,
+    /// Also look at this process; repeatable
+    #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
+    kubelet_pid: Vec<u32>,
+    #[command(flatten)]
+    ports: Ports,
+    /// How to print it
+    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// All that doctor tells.
+#[derive(Serialize)]
+struct Report {
+    /// What must be in place on this node; empty for a file.
+    preconditions: Vec<Finding>,
+    kubelets: Vec<Kubelet>,
+}
+
+#[derive(Serialize)]
+struct Kubelet {
+    /// Absent for a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
+    /// Why there is no plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let report = match &args.kubelet_file {
+        Some(file) => {
+            let bytes = Mapped::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Report { preconditions: Vec::new(), kubelets: vec![Kubelet::new(None, file.clone(), &bytes)] }
+        }
+        None => of_node(args),
+    };
+    match args.output {
+        Output::Text => print!("{}", report.text()),
+        Output::Json => {
+            serde_json::to_writer_pretty(io::stdout().lock(), &report)?;
+            println!();
+        }
+    }
+    Ok(if report.fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn of_node(args: &Args) -> Report {
+    let node = node(&args.ports.watched(), &args.kubelet_pid);
+    let kubelets = node.listeners.iter().map(|pid| {
+        let path = crate::target::executable(*pid);
+        let file = std::fs::read_link(&path).unwrap_or_else(|_| path.clone());
+        match Mapped::open(&path) {
+            Ok(bytes) => Kubelet::new(Some(*pid), file, &bytes),
+            Err(error) => Kubelet { pid: Some(*pid), file, plan: None, problem: Some(format!("cannot be read: {error}")) },
+        }
+    });
+    Report { kubelets: kubelets.collect(), preconditions: node.preconditions }
+}
+
+impl Kubelet {
+    fn new(pid: Option<u32>, file: PathBuf, bytes: &[u8]) -> Self {
+        match plan(bytes) {
+            Ok(plan) => Self { pid, file, plan: Some(plan), problem: None },
+            Err(error) => Self { pid, file, plan: None, problem: Some(error.to_string()) },
+        }
+    }
+}
+
+impl Report {
+    fn fine(&self) -> bool {
+        self.preconditions.iter().all(|finding| finding.state != State::Missing)
+            && !self.kubelets.is_empty()
+            && self.kubelets.iter().any(|kubelet| kubelet.plan.is_some())
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for finding in &self.preconditions {
+            let mark = match finding.state {
+                State::Ok => "ok  ",
+                State::Unknown => "?   ",
+                State::Missing => "FAIL",
+            };
+            let _infallible = writeln!(text, "{mark}  {:<16} {}", finding.what, finding.detail);
+            if let Some(advice) = &finding.advice {
+                let _infallible = writeln!(text, "      {:<16} → {advice}", "");
+            }
+        }
+        for kubelet in &self.kubelets {
+            let pid = kubelet.pid.map(|pid| format!("process {pid}, ")).unwrap_or_default();
+            let _infallible = writeln!(text, "\nkubelet: {pid}{}", kubelet.file.display());
+            match (&kubelet.plan, &kubelet.problem) {
+                (Some(plan), _) => describe(&mut text, plan),
+                (None, problem) => {
+                    let _infallible = writeln!(text, "  FAIL  {}", problem.as_deref().unwrap_or("no plan"));
+                }
+            }
+        }
+        text
+    }
+}
+
+fn describe(text: &mut String, plan: &Plan) {
+    let version = plan.kubelet_version.as_deref().unwrap_or("of an unknown release");
+    let build = plan.build_id.as_deref().unwrap_or("none");
+    let _infallible = writeln!(text, "  kubelet {version}, {}, build id {build}", plan.go_version);
+    let _infallible = writeln!(text, "  {} sites, all on instructions that the kernel emulates:", plan.sites.len());
+    for site in &plan.sites {
+        let bytes: String = site.bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let _infallible = writeln!(text, "\n  {:<8} {}", label(site.kind), site.symbol);
+        let _infallible = writeln!(
+            text,
+            "           address {:#x}, file offset {:#x}, `{}` ({})",
+            site.address,
+            site.file_offset,
+            site.instruction,
+            bytes.trim_end()
+        );
+        let _infallible = writeln!(text, "           {}", site.why);
+    }
+    for note in &plan.notes {
+        let _infallible = writeln!(text, "\n  note: {note}");
+    }
+}
+
+const fn label(kind: SiteKind) -> &'static str {
+    match kind {
+        SiteKind::Request => "request",
+        SiteKind::Check(_) => "check",
+        SiteKind::Answer(_) => "answer",
+        SiteKind::End => "end",
+    }
+}

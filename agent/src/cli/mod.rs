@@ -1,0 +1,56 @@
+//! The command line: one file a subcommand.
+
+mod doctor;
+mod run;
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing_subscriber::EnvFilter;
+
+/// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true, after_help = "\
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What is logged to stderr, such as `info` or `kubewitness=debug`
+    #[arg(long, global = true, env = "KUBEWITNESS_LOG", default_value = "info", value_name = "FILTER")]
+    log: EnvFilter,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch the kubelet of this node: audit events, metrics, health
+    Run(Box<run::Args>),
+    /// Tell how the kubelet of this node would be watched, and what is in the way
+    Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+impl Cli {
+    /// Starts logging, to stderr.
+    pub fn log(&self) {
+        let filter = EnvFilter::new(self.log.to_string());
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    }
+
+    /// Runs the command.
+    pub fn execute(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => run::run(*args),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The loop of the daemon: waits for the kernel, drains the rings, and hands on what was judged. The only place where the stages meet.
+
+use std::{
+    collections::BTreeSet,
+    os::fd::BorrowedFd,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+use crate::{
+    exchange::{ConnectionStep, Connections, Exchanges, LocalCaller, Part, Step},
+    judge::{Judge, Policy, Verdict},
+    observation::{Observation, Process, Socket, SocketEvent, Timestamp},
+    probe::{Counts, Decoded, ProbeError, Probes, Rings, decode},
+    target::{AdoptError, Kubelets, Places, Status, listeners, netns, own_netns},
+};
+
+/// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
+const IN_FLIGHT: usize = 16_384;
+/// Records of one ring that are handled before the other rings are looked at again.
+const BATCH: usize = 4096;
+/// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
+const DRAIN: Duration = Duration::from_millis(100);
+/// The same when there was nothing to drain for a while.
+const IDLE_DRAIN: Duration = Duration::from_secs(1);
+/// How often the kernel's counters are read.
+const COUNT: Duration = Duration::from_secs(1);
+/// Foreign listeners that are named in the log, so that nobody fills it by listening.
+const FOREIGN_LISTENERS: usize = 32;
+
+/// What the daemon is asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The kubelet's port.
+    pub port: u16,
+    /// Its read-only port.
+    pub read_only_port: u16,
+    /// Kubelets that are believed wherever they are.
+    pub pids: Vec<u32>,
+    /// Where the kubelet keeps its pods' logs; the names there tell pods by their UIDs.
+    pub pod_logs: PathBuf,
+    /// How exchanges are judged.
+    pub policy: Policy,
+}
+
+/// What the daemon tells.
+#[derive(Debug)]
+pub enum News {
+    /// An exchange was judged.
+    Verdict(Box<Verdict>),
+    /// A connection was opened or closed.
+    Connection(ConnectionStep),
+    /// What the kernel programs counted so far.
+    Counts(Counts),
+    /// A record could not be decoded.
+    Undecodable,
+    /// What is watched changed.
+    Status(Status),
+}
+
+/// Why the daemon cannot go on.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The programs could not be loaded or asked.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A kubelet that was named cannot be watched.
+    #[error("the kubelet named with --kubelet-pid cannot be watched: {0}")]
+    Named(#[from] AdoptError),
+    /// The system failed in an unexpected way.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// The daemon's state.
+pub struct Daemon<F> {
+    options: Options,
+    probes: Probes,
+    rings: Rings,
+    kubelets: Kubelets,
+    believed: BTreeSet<u32>,
+    places: Places,
+    connections: Connections,
+    exchanges: Exchanges,
+    judge: Judge,
+    foreign: BTreeSet<u32>,
+    tell: F,
+}
+
+impl<F: FnMut(News)> Daemon<F> {
+    /// Loads the programs, and attaches them to the kubelets that run already.
+    pub fn start(options: Options, tell: F) -> Result<Self, DaemonError> {
+        let ports = [options.port, options.read_only_port];
+        let (mut probes, rings) = Probes::load(&ports)?;
+        let own = own_netns().map_err(|source| DaemonError::System { what: "the agent's network namespace cannot be told", source })?;
+        // In a container without the host's PID namespace process 1 is the container's own, whose namespace is the agent's.
+        let believed: BTreeSet<u32> = [Some(own), netns(1).ok()].into_iter().flatten().collect();
+        for inode in &believed {
+            probes.believe_netns(*inode)?;
+        }
+        let mut this = Self {
+            places: Places::new(options.pod_logs.clone()),
+            connections: Connections::new(IN_FLIGHT),
+            exchanges: Exchanges::new(IN_FLIGHT, options.port, options.read_only_port),
+            judge: Judge::new(options.policy.clone(), IN_FLIGHT),
+            kubelets: Kubelets::default(),
+            foreign: BTreeSet::new(),
+            believed,
+            options,
+            probes,
+            rings,
+            tell,
+        };
+        for pid in this.options.pids.clone() {
+            let netns = netns(pid).map_err(|source| AdoptError::Executable { pid, source })?;
+            this.probes.believe_process(pid, netns)?;
+            this.adopt(pid)?;
+        }
+        for pid in listeners(&ports, &this.believed) {
+            this.consider(pid);
+        }
+        this.status();
+        Ok(this)
+    }
+
+    /// Works until `stop` is readable, then handles what is still in the rings.
+    pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), DaemonError> {
+        let mut counted = Instant::now();
+        let mut busy = Instant::now();
+        loop {
+            let idle = busy.elapsed() > IDLE_DRAIN && self.exchanges.in_flight() == 0;
+            let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
+            while self.drain() > 0 {
+                busy = Instant::now();
+            }
+            for verdict in self.judge.lasting(now()) {
+                (self.tell)(News::Verdict(Box::new(verdict)));
+            }
+            for pid in gone {
+                self.gone(pid);
+            }
+            if stopping || counted.elapsed() >= COUNT {
+                counted = Instant::now();
+                let counts = self.probes.counts()?;
+                (self.tell)(News::Counts(counts));
+            }
+            if stopping {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether to stop, and which watched processes ended.
+    fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(bool, Vec<u32>), DaemonError> {
+        let lives: Vec<_> = self.kubelets.lives().collect();
+        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).collect();
+        let waited =
+            self.rings.wait(&others, timeout).map_err(|source| DaemonError::System { what: "waiting for the kernel failed", source })?;
+        let gone = waited.ready.iter().filter_map(|index| lives.get(index.checked_sub(1)?)).map(|(pid, _)| *pid).collect();
+        Ok((waited.ready.contains(&0), gone))
+    }
+
+    fn drain(&mut self) -> usize {
+        let mut records = Vec::new();
+        let count = self.rings.drain(BATCH, |record| records.push(record));
+        records.iter().for_each(|record| self.take(record));
+        count
+    }
+
+    fn take(&mut self, record: &Bytes) {
+        let Decoded { observation, lost } = match decode(record) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                debug!(%error, "a record was dropped");
+                return (self.tell)(News::Undecodable);
+            }
+        };
+        let (id, part) = match observation {
+            Observation::Request(id, request) => (id, Part::Request(request)),
+            Observation::Check(id, check) => (id, Part::Check(check)),
+            Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
+            Observation::End(id, end) => (id, Part::End(end)),
+            Observation::Socket(socket) => return self.socket(&socket),
+        };
+        let steps = self.exchanges.observe(id, part, lost, &mut self.connections);
+        self.judge(steps);
+    }
+
+    fn judge(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            let verdict = match step {
+                Step::Authorized(exchange) => Some(self.judge.authorized(exchange)),
+                Step::Answered(exchange) => self.judge.answered(exchange),
+                Step::Ended(exchange) => Some(self.judge.ended(exchange)),
+            };
+            if let Some(verdict) = verdict {
+                (self.tell)(News::Verdict(Box::new(verdict)));
+            }
+        }
+    }
+
+    fn socket(&mut self, socket: &Socket) {
+        let caller = match &socket.event {
+            SocketEvent::Listen(process) => {
+                self.listens(process, socket.netns);
+                None
+            }
+            SocketEvent::Connected(process) => {
+                Some(LocalCaller { pid: process.pid, comm: process.comm.clone(), place: self.places.place(process) })
+            }
+            SocketEvent::Opened | SocketEvent::Closed => None,
+        };
+        if let Some(step) = self.connections.observe(socket, caller) {
+            (self.tell)(News::Connection(step));
+        }
+    }
+
+    /// A kubelet is about to serve, or something that would like to be taken for one.
+    fn listens(&mut self, process: &Process, netns: u32) {
+        if self.believed.contains(&netns) || self.options.pids.contains(&process.pid) {
+            self.consider(process.pid);
+            self.status();
+        } else if self.foreign.len() < FOREIGN_LISTENERS && self.foreign.insert(process.pid) {
+            warn!(
+                pid = process.pid,
+                comm = process.comm,
+                netns,
+                "a process listens on a watched port in a network namespace that is not the node's: it is not believed"
+            );
+        }
+    }
+
+    fn consider(&mut self, pid: u32) {
+        if let Err(error) = self.adopt(pid) {
+            warn!("a process that listens on a watched port is not watched: {error}");
+        }
+    }
+
+    fn adopt(&mut self, pid: u32) -> Result<(), AdoptError> {
+        let start = Instant::now();
+        if let Some(plan) = self.kubelets.adopt(pid, &mut self.probes)? {
+            let took = start.elapsed();
+            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, ?took, "attached to a kubelet");
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, pid: u32) {
+        info!(pid, "a kubelet ended; its executable stays probed");
+        self.kubelets.gone(pid);
+        self.probes.forget_process(pid);
+        let steps = self.exchanges.process_gone(pid);
+        self.judge(steps);
+        self.status();
+    }
+
+    fn status(&mut self) {
+        let status = self.kubelets.status();
+        (self.tell)(News::Status(status));
+    }
+}
+
+/// The clock that the kernel programs use.
+fn now() -> Timestamp {
+    let now = clock_gettime(ClockId::Monotonic);
+    Timestamp(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
+}

@@ -1,0 +1,11 @@
+//! The kubelets of this node: finding them, planning where to probe them, and who on the node calls them.
+
+pub mod doctor;
+mod find;
+mod place;
+pub mod plan;
+mod watch;
+
+pub use find::{executable, listeners, netns, own_netns};
+pub use place::Places;
+pub use watch::{AdoptError, Kubelets, Status};
