@@ -4,6 +4,7 @@
 //! `kernel record → Observation → Exchange → Judgement → AuditEvent → sinks`. ARCHITECTURE.md follows a request along it.
 
 pub mod exchange;
+pub mod export;
 pub mod judge;
 pub mod kubelet;
 pub mod observation;
