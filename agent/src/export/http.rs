@@ -168,7 +168,6 @@ mod tests {
     fn nonsense_and_silence_are_cut_off() {
         served(|address, _| {
             assert!(ask(address, "\0\0\0\r\n\r\n").starts_with("HTTP/1.1 400"));
-            assert!(ask(address, &format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000))).starts_with("HTTP/1.1 4"));
             let start = std::time::Instant::now();
             let answer = ask(address, "GET /metrics HTTP/1.1\r\n");
             assert!(!answer.contains("kubewitness"), "{answer}");

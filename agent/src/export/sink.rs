@@ -2,6 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,10 +47,10 @@ struct Line {
 /// The sink could not be opened when the agent started.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot open {path} for events: {source}; name a file in a directory that exists and that the agent may write to, or - for standard output"
+    "cannot open {name} for events: {source}; name a file in a directory that exists and that the agent may write to, or - for standard output"
 )]
 pub struct OpenError {
-    path: String,
+    name: String,
     source: io::Error,
 }
 
@@ -65,20 +67,26 @@ impl Target {
             Self::File(_) => SinkKind::File,
         }
     }
+
+    /// Unbuffered: what a failed write leaves in a buffer would come out later, after it was counted as dropped.
+    fn open(&self) -> io::Result<File> {
+        match self {
+            Self::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+            Self::File(path) => open_to_append(path),
+        }
+    }
 }
 
 impl Sink {
     /// Opens the target and starts its thread. `now` is the kernel's clock, [`Timestamp`].
     pub fn open(target: &Target, metrics: SinkMetrics, now: fn() -> Timestamp) -> Result<Self, OpenError> {
-        match target {
-            Target::Stdout => Ok(Self::start("stdout".to_owned(), || Ok(io::stdout()), io::stdout(), metrics, now)),
-            Target::File(path) => {
-                let shown = path.display().to_string();
-                let file = open(path).map_err(|source| OpenError { path: shown.clone(), source })?;
-                let path = path.clone();
-                Ok(Self::start(shown, move || open(&path), file, metrics, now))
-            }
-        }
+        let name = match target {
+            Target::Stdout => "standard output".to_owned(),
+            Target::File(path) => path.display().to_string(),
+        };
+        let first = target.open().map_err(|source| OpenError { name: name.clone(), source })?;
+        let target = target.clone();
+        Ok(Self::start(name, move || target.open(), first, metrics, now))
     }
 
     /// Queues a line, newline included; drops and counts it where there is no room. `cause` is the kernel's time of what led to it.
@@ -195,17 +203,13 @@ impl<W: Write, R: FnMut() -> io::Result<W>> Writer<W, R> {
                 Err(error) => return Err(error),
             }
         }
-        out.flush()
+        Ok(())
     }
 }
 
-/// Opens a file for appending. Where its last line has no end (an earlier agent was killed, the disk was full), it gets one.
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    let mut file = options.open(path)?;
+/// Where the file's last line has no end (an earlier agent was killed, the disk was full), it gets one.
+fn open_to_append(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     if file.metadata()?.is_file() && !ends_with_newline(path)? {
         file.write_all(b"\n")?;
     }
@@ -264,7 +268,8 @@ mod tests {
 
     #[test]
     fn lines_are_whole_and_a_broken_one_is_closed() {
-        let rows: Vec<(Vec<io::Result<usize>>, [bool; 4], &str)> = vec![
+        type Row = (Vec<io::Result<usize>>, [bool; 4], &'static str);
+        let rows: Vec<Row> = vec![
             (vec![], [true; 4], "one\ntwo\nthree\nfour\n"),
             // Short writes and interruptions are carried on.
             (vec![Ok(1), Err(ErrorKind::Interrupted.into()), Ok(2)], [true; 4], "one\ntwo\nthree\nfour\n"),

@@ -74,9 +74,13 @@ struct ObjectReference {
 /// `meta/v1` `Status`, of which the API server's log holds these two as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Status {
-    metadata: BTreeMap<(), ()>,
+    metadata: Empty,
     code: u16,
 }
+
+/// `{}`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Empty {}
 
 /// Whether events hold the commands that callers ran, which can hold secrets (kubernetes#97795).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +126,7 @@ impl Auditor {
                 .collect(),
             user_agent: request.and_then(|request| request.user_agent.known()).unwrap_or_default().to_owned(),
             object_ref: self.object_ref(verdict),
-            response_status: verdict.judgement.status.map(|code| Status { metadata: BTreeMap::new(), code }),
+            response_status: verdict.judgement.status.map(|code| Status { metadata: Empty {}, code }),
             request_received_timestamp: micros(clock.wall(begin)),
             stage_timestamp: micros(clock.wall(verdict.at)),
             annotations: annotations::annotations(verdict),

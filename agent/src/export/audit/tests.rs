@@ -137,7 +137,7 @@ fn annotations_say_what_was_seen_and_nothing_else() {
     let pods = || request("GET", "/pods");
     let annotation = |build: Build, key: &str| written(build)["annotations"][key].as_str().map(str::to_owned);
     let allowed = || pods().check("pods", Decision::Allow).status(200);
-    for (build, key, expected) in [
+    for (build, key, expected) in vec![
         (
             pods().check("pods", Decision::NoOpinion).check("proxy", Decision::Allow).status(200),
             "kubewitness.dev/checks",
@@ -195,11 +195,24 @@ fn hostile_callers_stay_in_their_strings() {
         .check("proxy", Decision::NoOpinion)
         .status(403);
     let line = auditor(Commands::Full).event(&ended(build), clock()).to_line();
-    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-    assert!(!String::from_utf8(line.clone()).unwrap().trim_end().contains(char::is_control));
+    let text = String::from_utf8(line.clone()).unwrap();
+    assert!(text.strip_suffix('\n').is_some_and(|line| !line.contains(char::is_control)), "{text}");
     let event: Value = serde_json::from_slice(&line).unwrap();
     for (field, text) in [("/requestURI", hostile), ("/userAgent", hostile), ("/user/username", hostile), ("/objectRef/namespace", hostile)]
     {
         assert_eq!(event.pointer(field).and_then(Value::as_str), Some(text), "{field}");
+    }
+}
+
+#[test]
+fn the_page_names_every_finding_and_annotation() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/events.md")).unwrap();
+    for finding in crate::judge::Finding::ALL {
+        let row = format!("| `{}` | {} |", finding.id(), finding.severity().as_str());
+        assert!(page.contains(&row), "docs/events.md has no row {row}");
+    }
+    let all = written(attack().hijacked().gap(Gap::Lost));
+    for key in all["annotations"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("| `{key}` |")), "docs/events.md does not explain {key}");
     }
 }
