@@ -229,8 +229,8 @@ mod tests {
     #[test]
     fn one_exec_is_raised_once_and_as_early_as_it_is_known() {
         use Stage::{Answered, Ended, Lasting};
-        let run = || request("POST", "/run/a/b/c?cmd=id").check("proxy", Decision::Allow);
         type Row = (Build, Option<u16>, bool, fn(Build) -> Build, Vec<(Stage, &'static str)>);
+        let run = || request("POST", "/run/a/b/c?cmd=id").check("proxy", Decision::Allow);
         let rows: Vec<Row> = vec![
             (exec("SPDY/3.1"), Some(101), true, Build::hijacked, vec![(Answered, "unlogged-exec")]),
             (exec("SPDY/3.1"), Some(101), false, Build::hijacked, vec![(Answered, "unlogged-exec")]),
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn the_end_tells_all_findings_but_raises_only_new_ones() {
         let mut judge = bench();
-        let build = exec("websocket").from_place(crate::exchange::Place::Host);
+        let build = exec("websocket").called_from(crate::exchange::Place::Host);
         let first = judge.authorized(build.clone().seen());
         assert_eq!(ids(first.raised), ["stolen-token"]);
         let lasting = judge.lasting(later(&first.exchange, 300));
@@ -279,7 +279,7 @@ mod tests {
     fn a_request_without_a_place_is_raised_at_its_end() {
         let mut judge = Judge::new(Policy::new(NODE), 1);
         judge.authorized(exec("SPDY/3.1").seen());
-        let second = exec("SPDY/3.1").goroutine(2).from_place(crate::exchange::Place::Host);
+        let second = exec("SPDY/3.1").goroutine(2).called_from(crate::exchange::Place::Host);
         let told = life_of_untracked(&mut judge, second);
         assert_eq!(told, ["unlogged-exec", "stolen-token"]);
     }

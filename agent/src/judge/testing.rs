@@ -137,13 +137,13 @@ impl Build {
         self
     }
 
-    pub(crate) fn from_place(mut self, place: Place) -> Self {
+    pub(crate) fn called_from(mut self, place: Place) -> Self {
         self.exchange.caller = Caller::Local(LocalCaller { pid: 4242, comm: "curl".into(), place });
         self
     }
 
-    pub(crate) fn from_pod(self, uid: &str) -> Self {
-        self.from_place(Place::Pod { uid: uid.into(), name: Some(("default".into(), "web".into())) })
+    pub(crate) fn called_from_pod(self, uid: &str) -> Self {
+        self.called_from(Place::Pod { uid: uid.into(), name: Some(("default".into(), "web".into())) })
     }
 
     pub(crate) fn goroutine(mut self, goroutine: u64) -> Self {

@@ -155,7 +155,7 @@ fn the_runtime_decides_what_came_of_an_exec() {
     let forward = || request("GET", "/portForward/a/b").upgrade("websocket").check("proxy", Decision::Allow);
     let run = || request("POST", "/run/a/b/c?cmd=id").check("proxy", Decision::Allow);
     let unread = Some(Response { status: 0, written: 0, hijacked: false });
-    let rows = [
+    let rows = vec![
         (spdy(), Outcome::Running, None),
         (spdy().answer(101), Outcome::Executed, Some(101)),
         (spdy().answer(101).hijacked(), Outcome::Executed, Some(101)),
@@ -295,7 +295,7 @@ fn tokens_in_the_wrong_hands() {
     ] {
         let build = scrape(user).status(403);
         let build = match place {
-            Some(place) => build.from_place(place),
+            Some(place) => build.called_from(place),
             None => build,
         };
         assert_eq!(judged(build.clone()).findings.contains(Finding::StolenToken), stolen, "{build:#?}");

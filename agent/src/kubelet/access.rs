@@ -124,19 +124,6 @@ impl Access {
 }
 
 impl AccessKind {
-    /// All of them, for labels.
-    pub const ALL: [Self; 9] = [
-        Self::FineGrained,
-        Self::Fallback,
-        Self::ProxyOnly,
-        Self::Single,
-        Self::Denied,
-        Self::Unauthenticated,
-        Self::Unchecked,
-        Self::Open,
-        Self::Unknown,
-    ];
-
     /// The word for labels and annotations.
     pub const fn as_str(self) -> &'static str {
         match self {

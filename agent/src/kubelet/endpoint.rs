@@ -300,6 +300,7 @@ mod tests {
     use super::*;
     use crate::observation::Utf8;
 
+    #[expect(clippy::unnecessary_wraps, reason = "endpoints hold it so, and the table reads better")]
     fn target(namespace: &str, pod: &str, uid: Option<&str>, container: Option<&str>) -> Option<PodTarget> {
         Some(PodTarget { namespace: namespace.into(), pod: pod.into(), uid: uid.map(Into::into), container: container.map(Into::into) })
     }

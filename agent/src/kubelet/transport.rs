@@ -16,9 +16,6 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them, for labels.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::WebSocket, Self::Spdy, Self::Unknown];
-
     /// The transport that this `Upgrade` header asks for.
     pub fn of(upgrade: &Lookup) -> Self {
         match upgrade {

@@ -16,9 +16,6 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// All of them, for labels.
-    pub const ALL: [Self; 7] = [Self::Get, Self::Create, Self::Update, Self::Patch, Self::Delete, Self::None, Self::Unknown];
-
     /// The verb that the kubelet derives from an HTTP method; methods are case-sensitive.
     pub fn of_method(method: &str) -> Self {
         match method {

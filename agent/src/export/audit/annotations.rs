@@ -1,0 +1,81 @@
+//! The annotations of an event: the check in the kubelet's own words, and what was made of it.
+
+use std::collections::BTreeMap;
+
+use crate::exchange::{Caller, Exchange, Gap, LocalCaller, Place};
+use crate::judge::{Finding, Verdict};
+use crate::kubelet::Grant;
+use crate::observation::{Check, Decision, Text};
+
+pub(super) fn annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
+    let exchange = &verdict.exchange;
+    let judgement = &verdict.judgement;
+    let last = exchange.checks.last();
+    let all = [
+        ("authorization.k8s.io/decision", last.and_then(decision).map(str::to_owned)),
+        ("authorization.k8s.io/reason", last.and_then(|check| check.reason.known()).map(str::to_owned)),
+        ("kubewitness.dev/access", Some(judgement.access.kind().as_str().to_owned())),
+        ("kubewitness.dev/caller", caller(&exchange.caller)),
+        ("kubewitness.dev/checks", (!exchange.checks.is_empty()).then(|| checks(&exchange.checks))),
+        ("kubewitness.dev/completeness", completeness(exchange)),
+        ("kubewitness.dev/findings", (!judgement.findings.is_empty()).then(|| join(judgement.findings.iter().map(Finding::id)))),
+        ("kubewitness.dev/granted-by", judgement.access.grant().filter(|grant| **grant != Grant::Unknown).map(Grant::to_string)),
+        ("kubewitness.dev/transport", Some(judgement.transport.as_str().to_owned())),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// The API server's word for it (k8s.io/apiserver/pkg/endpoints/filters/authorization.go); it has none for an error.
+fn decision(check: &Check) -> Option<&'static str> {
+    match check.decision {
+        Decision::Allow => Some("allow"),
+        Decision::Deny | Decision::NoOpinion => Some("forbid"),
+        Decision::Error => None,
+    }
+}
+
+/// `get nodes/pods=no-opinion get nodes/proxy=allow`
+fn checks(checks: &[Check]) -> String {
+    let word = |check: &Check| {
+        let answer = match check.decision {
+            Decision::Deny => "deny",
+            Decision::Allow => "allow",
+            Decision::NoOpinion => "no-opinion",
+            Decision::Error => "error",
+        };
+        format!("{} nodes/{}={answer}", shown(&check.verb), shown(&check.subresource))
+    };
+    checks.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn shown(text: &Text) -> &str {
+    match text.known() {
+        Some("") => "\"\"",
+        Some(word) => word,
+        None => "?",
+    }
+}
+
+/// A caller of this node: `pod default/web 2f3c…`, or `process 4242 curl`.
+fn caller(caller: &Caller) -> Option<String> {
+    let Caller::Local(LocalCaller { pid, comm, place }) = caller else { return None };
+    Some(match place {
+        Place::Pod { uid, name: Some((namespace, name)) } => format!("pod {namespace}/{name} {uid}"),
+        Place::Pod { uid, name: None } => format!("pod {uid}"),
+        Place::Host | Place::Unknown => format!("process {pid} {comm}"),
+    })
+}
+
+/// `partial: <why>` where anything is missing; groups beyond those that are kept count as cut.
+fn completeness(exchange: &Exchange) -> Option<String> {
+    let mut gaps = exchange.gaps.clone();
+    let groups_missing = exchange.checks.last().is_some_and(|check| check.user.group_count != Some(check.user.groups.len()));
+    if groups_missing && !gaps.contains(&Gap::Cut) {
+        gaps.push(Gap::Cut);
+    }
+    (!gaps.is_empty()).then(|| format!("partial: {}", join(gaps.into_iter().map(Gap::as_str))))
+}
+
+fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,62 @@
+//! One line of JSON in which nothing is left that a terminal, an editor or a log viewer obeys: callers choose much of what it says.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+pub(super) fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(2048);
+    // Writing to memory does not fail, and the event has only string keys; were it otherwise, half a line must not leave.
+    if value.serialize(&mut Serializer::with_formatter(&mut line, Inert)).is_err() {
+        line.clear();
+    }
+    line.push(b'\n');
+    line
+}
+
+/// Compact JSON; escapes also what `serde_json` leaves as it is: DEL and the C1 controls, line separators, direction marks.
+struct Inert;
+
+impl Formatter for Inert {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(obeyed) {
+            let character = rest[at..].chars().next().unwrap_or_default();
+            writer.write_all(&rest.as_bytes()[..at])?;
+            write!(writer, "\\u{:04x}", u32::from(character))?;
+            rest = &rest[at + character.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// All of them are in the basic plane: one `\u` escape each.
+fn obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let hostile = "a\n\r\t\0\u{1b}[2J\u{7f}\u{9b}31m\u{202e}\u{2028}\"\\é✓";
+        let expected = r#""a\n\r\t\u0000\u001b[2J\u007f\u009b31m\u202e\u2028\"\\é✓""#;
+        assert_eq!(String::from_utf8(line(&hostile)).unwrap(), format!("{expected}\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_on_one_line(text in any::<String>()) {
+            let line = line(&text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
+            let line = String::from_utf8(line).unwrap();
+            prop_assert!(line.strip_suffix('\n').is_some_and(|line| !line.contains(obeyed)));
+        }
+    }
+}

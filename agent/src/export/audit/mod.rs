@@ -1,0 +1,236 @@
+//! A verdict as an event of the API server's own audit log, so that what reads that log reads ours.
+
+mod annotations;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Clock;
+use crate::judge::{Stage, Verdict};
+use crate::kubelet::{Endpoint, Subresource, redact_commands};
+use crate::observation::{Lookup, RequestId, Text, Timestamp, User};
+
+/// An event of `audit.k8s.io/v1` (k8s.io/apiserver/pkg/apis/audit/v1/types.go), as far as it is filled here.
+///
+/// Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEvent {
+    kind: &'static str,
+    api_version: &'static str,
+    level: &'static str,
+    #[serde(rename = "auditID")]
+    audit_id: Uuid,
+    stage: &'static str,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    verb: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<UserInfo>,
+    #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
+    source_ips: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user_agent: String,
+    object_ref: ObjectReference,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_status: Option<Status>,
+    request_received_timestamp: String,
+    stage_timestamp: String,
+    annotations: BTreeMap<&'static str, String>,
+}
+
+/// `authentication.k8s.io/v1` `UserInfo`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct UserInfo {
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    uid: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: BTreeMap<&'static str, [String; 1]>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectReference {
+    resource: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    uid: String,
+    api_version: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subresource: String,
+}
+
+/// `meta/v1` `Status`, of which the API server's log holds these two as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Status {
+    metadata: Empty,
+    code: u16,
+}
+
+/// `{}`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Empty {}
+
+/// Whether events hold the commands that callers ran, which can hold secrets (kubernetes#97795).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commands {
+    /// As sent.
+    Full,
+    /// Only how many words they had.
+    Redacted,
+}
+
+/// Writes verdicts down.
+#[derive(Clone, Debug)]
+pub struct Auditor {
+    /// Random for each run of the agent: `auditID`s are made from it and from the request's name.
+    pub namespace: Uuid,
+    /// The name of this node.
+    pub node: String,
+    /// What becomes of commands.
+    pub commands: Commands,
+}
+
+impl Auditor {
+    /// The event of a verdict.
+    pub fn event(&self, verdict: &Verdict, clock: Clock) -> AuditEvent {
+        let exchange = &verdict.exchange;
+        let request = exchange.request.as_ref();
+        let check = exchange.checks.last();
+        let verb = check.and_then(|check| check.verb.known()).unwrap_or(verdict.judgement.verb.as_str());
+        let begin = request.map_or_else(|| first_seen(verdict), |request| request.time);
+        AuditEvent {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: "Metadata",
+            audit_id: self.audit_id(exchange.id, first_seen(verdict)),
+            stage: stage(verdict.stage),
+            request_uri: request.map_or_else(String::new, |request| self.uri(&request.uri)),
+            verb: verb.to_owned(),
+            user: check.map(|check| UserInfo::of(&check.user)),
+            source_ips: request
+                .and_then(|request| request.remote)
+                .map(|remote| remote.ip().to_canonical().to_string())
+                .into_iter()
+                .collect(),
+            user_agent: request.and_then(|request| request.user_agent.known()).unwrap_or_default().to_owned(),
+            object_ref: self.object_ref(verdict),
+            response_status: verdict.judgement.status.map(|code| Status { metadata: Empty {}, code }),
+            request_received_timestamp: micros(clock.wall(begin)),
+            stage_timestamp: micros(clock.wall(verdict.at)),
+            annotations: annotations::annotations(verdict),
+        }
+    }
+
+    /// The same for all stages of one request. A request whose begin was not seen is named by the first thing that was.
+    fn audit_id(&self, id: RequestId, first: Timestamp) -> Uuid {
+        let begin = id.begin.unwrap_or(first);
+        let name = [&id.tgid.to_be_bytes()[..], &id.goroutine.to_be_bytes(), &begin.0.to_be_bytes()].concat();
+        Uuid::new_v5(&self.namespace, &name)
+    }
+
+    fn uri(&self, uri: &Text) -> String {
+        let uri = uri.known().unwrap_or_default();
+        match self.commands {
+            Commands::Full => uri.to_owned(),
+            Commands::Redacted => redact_commands(uri),
+        }
+    }
+
+    fn object_ref(&self, verdict: &Verdict) -> ObjectReference {
+        let endpoint = &verdict.judgement.endpoint;
+        if let Some(target) = endpoint.target() {
+            return ObjectReference {
+                resource: "pods",
+                namespace: target.namespace.clone(),
+                name: target.pod.clone(),
+                uid: target.uid.clone().unwrap_or_default(),
+                api_version: "v1",
+                subresource: pod_subresource(endpoint).to_owned(),
+            };
+        }
+        let check = verdict.exchange.checks.last();
+        let asked = check.and_then(|check| check.subresource.known());
+        let would_be = match endpoint {
+            Endpoint::Other => None,
+            _ => endpoint.finer().or(endpoint.required()).map(Subresource::as_str),
+        };
+        ObjectReference {
+            resource: "nodes",
+            name: check.and_then(|check| check.node.known()).unwrap_or(&self.node).to_owned(),
+            api_version: "v1",
+            subresource: asked.or(would_be).unwrap_or_default().to_owned(),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+impl AuditEvent {
+    /// The event as one line of JSON, newline included. No character that a terminal or a log viewer obeys is in it.
+    pub fn to_line(&self) -> Vec<u8> {
+        json::line(self)
+    }
+}
+
+impl UserInfo {
+    fn of(user: &User) -> Self {
+        let known = |text: &Text| text.known().unwrap_or_default().to_owned();
+        let extra = [
+            ("authentication.kubernetes.io/credential-id", &user.credential_id),
+            ("authentication.kubernetes.io/node-name", &user.node_name),
+            ("authentication.kubernetes.io/node-uid", &user.node_uid),
+            ("authentication.kubernetes.io/pod-name", &user.pod_name),
+            ("authentication.kubernetes.io/pod-uid", &user.pod_uid),
+        ];
+        Self {
+            username: known(&user.name),
+            uid: known(&user.uid),
+            groups: user.groups.iter().map(known).collect(),
+            extra: extra.into_iter().filter_map(|(key, value)| Some((key, [Lookup::known(value)?.to_owned()]))).collect(),
+        }
+    }
+}
+
+const fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Authorized | Stage::Answered | Stage::Lasting => "ResponseStarted",
+        Stage::Ended => "ResponseComplete",
+    }
+}
+
+/// The subresource of `pods` that the API server has for the same thing, where it has one.
+const fn pod_subresource(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::PortForward(_) => "portforward",
+        Endpoint::ContainerLogs(_) => "log",
+        Endpoint::AllocatedPods(_) => "",
+        _ => endpoint.label(),
+    }
+}
+
+fn first_seen(verdict: &Verdict) -> Timestamp {
+    let exchange = &verdict.exchange;
+    let times = [
+        exchange.request.as_ref().map(|request| request.time),
+        exchange.checks.first().map(|check| check.time),
+        exchange.answer.map(|(time, _)| time),
+        exchange.end.map(|end| end.time),
+    ];
+    times.into_iter().flatten().min().unwrap_or(verdict.at)
+}
+
+/// `metav1.MicroTime`
+fn micros(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}

@@ -1,0 +1,218 @@
+//! Golden events, and what hostile callers try to put in them.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::exchange::{Gap, Place};
+use crate::judge::testing::*;
+use crate::judge::{Judge, Policy};
+use crate::observation::{Decision, Text};
+
+fn auditor(commands: Commands) -> Auditor {
+    Auditor { namespace: Uuid::from_u128(7), node: NODE.into(), commands }
+}
+
+fn clock() -> Clock {
+    Clock::new(Timestamp(1_000_000_000), "2026-03-04T05:06:07Z".parse().unwrap())
+}
+
+fn ended(build: Build) -> Verdict {
+    Judge::new(Policy::new(NODE), 8).ended(build.seen())
+}
+
+fn written(build: Build) -> Value {
+    parsed(&auditor(Commands::Full).event(&ended(build), clock()))
+}
+
+fn parsed(event: &AuditEvent) -> Value {
+    serde_json::from_slice(&event.to_line()).unwrap()
+}
+
+fn attack() -> Build {
+    request("GET", "/exec/default/web/main?command=cat&command=/secret&output=1")
+        .upgrade("websocket")
+        .called_from_pod("attacker-uid")
+        .check("proxy", Decision::Allow)
+}
+
+#[test]
+fn the_golden_event_of_the_attack() {
+    let expected = json!({
+        "kind": "Event",
+        "apiVersion": "audit.k8s.io/v1",
+        "level": "Metadata",
+        "auditID": "8e5d45a5-7b29-5a4a-8a94-000000000000",
+        "stage": "ResponseComplete",
+        "requestURI": "/exec/default/web/main?command=cat&command=/secret&output=1",
+        "verb": "get",
+        "user": {
+            "username": SERVICE_ACCOUNT,
+            "uid": "sa-uid",
+            "groups": ["system:serviceaccounts", "system:authenticated"],
+            "extra": {
+                "authentication.kubernetes.io/credential-id": ["JTI=1"],
+                "authentication.kubernetes.io/node-name": ["node1"],
+                "authentication.kubernetes.io/node-uid": ["node-uid"],
+                "authentication.kubernetes.io/pod-name": ["monitoring-1"],
+                "authentication.kubernetes.io/pod-uid": ["pod-uid"],
+            },
+        },
+        "sourceIPs": ["192.0.2.7"],
+        "userAgent": "curl/8.5.0",
+        "objectRef": {"resource": "pods", "namespace": "default", "name": "web", "apiVersion": "v1", "subresource": "exec"},
+        "responseStatus": {"metadata": {}, "code": 101},
+        "requestReceivedTimestamp": "2026-03-04T05:06:07.000000Z",
+        "stageTimestamp": "2026-03-04T05:06:07.002000Z",
+        "annotations": {
+            "authorization.k8s.io/decision": "allow",
+            "authorization.k8s.io/reason": REASON,
+            "kubewitness.dev/access": "proxy-only",
+            "kubewitness.dev/caller": "pod default/web attacker-uid",
+            "kubewitness.dev/checks": "get nodes/proxy=allow",
+            "kubewitness.dev/findings": "unlogged-exec,stolen-token",
+            "kubewitness.dev/granted-by": "ClusterRoleBinding/monitoring-np ClusterRole/nodes-proxy-get",
+            "kubewitness.dev/transport": "websocket",
+        },
+    });
+    let mut event = written(attack().hijacked());
+    let id: Uuid = event["auditID"].as_str().unwrap().parse().unwrap();
+    assert_eq!(id.get_version_num(), 5);
+    event["auditID"] = expected["auditID"].clone();
+    assert_eq!(event, expected);
+}
+
+#[test]
+fn all_stages_of_one_request_share_an_id_and_no_two_requests_do() {
+    let auditor = auditor(Commands::Full);
+    for build in [attack(), attack().without_request()] {
+        let mut judge = Judge::new(Policy::new(NODE), 8);
+        let started = auditor.event(&judge.authorized(build.clone().seen()), clock());
+        let complete = auditor.event(&judge.ended(build.clone().hijacked().seen()), clock());
+        assert_eq!((started.stage, complete.stage), ("ResponseStarted", "ResponseComplete"));
+        assert_eq!(started.audit_id, complete.audit_id);
+        let other = auditor.event(&judge.ended(build.goroutine(99).hijacked().seen()), clock());
+        assert_ne!(other.audit_id, complete.audit_id);
+    }
+    let elsewhere = Auditor { namespace: Uuid::from_u128(8), ..auditor.clone() };
+    let verdict = ended(attack().hijacked());
+    assert_ne!(elsewhere.event(&verdict, clock()).audit_id, auditor.event(&verdict, clock()).audit_id);
+}
+
+#[test]
+fn redacted_commands_are_nowhere_in_the_line() {
+    let event = auditor(Commands::Redacted).event(&ended(attack().hijacked()), clock());
+    assert_eq!(event.request_uri, "/exec/default/web/main?command=2&output=1");
+    assert!(!String::from_utf8(event.to_line()).unwrap().contains("secret"));
+}
+
+#[test]
+fn object_references() {
+    let pod = |name: &str, subresource: &str| json!({"resource": "pods", "namespace": "a", "name": name, "apiVersion": "v1", "subresource": subresource});
+    let node = |subresource: &str| json!({"resource": "nodes", "name": NODE, "apiVersion": "v1", "subresource": subresource});
+    let mut with_uid = pod("b", "attach");
+    with_uid["uid"] = json!("u-1");
+    let rows = [
+        (request("GET", "/exec/a/b/c").status(401), pod("b", "exec")),
+        (request("POST", "/run/a/b/c").status(401), pod("b", "run")),
+        (request("POST", "/attach/a/b/u-1/c").status(401), with_uid),
+        (request("GET", "/portForward/a/b").status(401), pod("b", "portforward")),
+        (request("GET", "/containerLogs/a/b/c").status(401), pod("b", "log")),
+        (request("POST", "/checkpoint/a/b/c").status(401), pod("b", "checkpoint")),
+        (request("GET", "/allocatedPods/a/b").status(401), json!({"resource": "pods", "namespace": "a", "name": "b", "apiVersion": "v1"})),
+        (request("GET", "/exec/a").status(401), node("proxy")),
+        (request("GET", "/pods").status(401), node("pods")),
+        (request("GET", "/pods").check("pods", Decision::NoOpinion).check("proxy", Decision::Allow).status(200), node("proxy")),
+        (request("GET", "/metrics/cadvisor").status(401), node("metrics")),
+        (request("GET", "/flagz").status(401), node("configz")),
+        (request("GET", "/nothing").status(404), json!({"resource": "nodes", "name": NODE, "apiVersion": "v1"})),
+        (request("GET", "/pods").without_request().end(None), json!({"resource": "nodes", "name": NODE, "apiVersion": "v1"})),
+    ];
+    for (build, expected) in rows {
+        assert_eq!(written(build.clone())["objectRef"], expected, "{build:#?}");
+    }
+}
+
+#[test]
+fn annotations_say_what_was_seen_and_nothing_else() {
+    let pods = || request("GET", "/pods");
+    let annotation = |build: Build, key: &str| written(build)["annotations"][key].as_str().map(str::to_owned);
+    let allowed = || pods().check("pods", Decision::Allow).status(200);
+    for (build, key, expected) in vec![
+        (
+            pods().check("pods", Decision::NoOpinion).check("proxy", Decision::Allow).status(200),
+            "kubewitness.dev/checks",
+            Some("get nodes/pods=no-opinion get nodes/proxy=allow"),
+        ),
+        (
+            request("HEAD", "/pods").check("pods", Decision::Deny).check("proxy", Decision::Error).status(500),
+            "kubewitness.dev/checks",
+            Some(r#""" nodes/pods=deny "" nodes/proxy=error"#),
+        ),
+        (pods().status(401), "kubewitness.dev/checks", None),
+        (pods().status(401), "kubewitness.dev/granted-by", None),
+        (pods().status(401), "authorization.k8s.io/decision", None),
+        (pods().status(401), "kubewitness.dev/access", Some("unauthenticated")),
+        (pods().check("proxy", Decision::NoOpinion).status(403), "authorization.k8s.io/decision", Some("forbid")),
+        (pods().check("proxy", Decision::NoOpinion).status(403), "authorization.k8s.io/reason", Some("")),
+        (pods().check("proxy", Decision::Error).status(500), "authorization.k8s.io/decision", None),
+        (pods().check_because("pods", Decision::Allow, "").status(200), "kubewitness.dev/granted-by", Some("outside-rbac")),
+        (allowed(), "kubewitness.dev/completeness", None),
+        (allowed(), "kubewitness.dev/findings", None),
+        (allowed(), "kubewitness.dev/caller", None),
+        (allowed().called_from(Place::Host), "kubewitness.dev/caller", Some("process 4242 curl")),
+        (allowed().called_from(Place::Pod { uid: "u".into(), name: None }), "kubewitness.dev/caller", Some("pod u")),
+        (allowed().gap(Gap::Lost).gap(Gap::Cut), "kubewitness.dev/completeness", Some("partial: records-lost,text-cut")),
+        (allowed().change_check(|check| check.user.group_count = Some(50)), "kubewitness.dev/completeness", Some("partial: text-cut")),
+        (allowed().change_check(|check| check.reason = Text::Unreadable).gap(Gap::Unreadable), "kubewitness.dev/granted-by", None),
+    ] {
+        assert_eq!(annotation(build.clone(), key).as_deref(), expected, "{key} of {build:#?}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let refused = written(request("GET", "/pods").status(401));
+    assert_eq!(refused.get("user"), None);
+    assert_eq!(refused["verb"], "get");
+    assert_eq!(refused["responseStatus"]["code"], 401);
+    let unread = written(request("GET", "/pods").check("pods", Decision::Allow).end(None).gap(Gap::Unreadable));
+    assert_eq!(unread.get("responseStatus"), None);
+    let half = written(request("GET", "/pods").without_request().check("pods", Decision::Allow).status(200));
+    assert_eq!((half["requestURI"].as_str(), half["requestReceivedTimestamp"].as_str()), (Some(""), Some("2026-03-04T05:06:07.001000Z")));
+    assert_eq!(half.get("sourceIPs"), None);
+}
+
+#[test]
+fn hostile_callers_stay_in_their_strings() {
+    let hostile = "\"}\n{\"kind\":\"Event\"}\r\n\u{1b}[2J\u{9b}31m\u{202e}\0";
+    let build = request("GET", "/exec/a/b/c")
+        .request(|request| {
+            request.uri = hostile.into();
+            request.path = format!("/exec/{hostile}/b/c").as_str().into();
+            request.user_agent = crate::observation::Lookup::Found(hostile.into());
+        })
+        .by(hostile)
+        .check("proxy", Decision::NoOpinion)
+        .status(403);
+    let line = auditor(Commands::Full).event(&ended(build), clock()).to_line();
+    let text = String::from_utf8(line.clone()).unwrap();
+    assert!(text.strip_suffix('\n').is_some_and(|line| !line.contains(char::is_control)), "{text}");
+    let event: Value = serde_json::from_slice(&line).unwrap();
+    for (field, text) in [("/requestURI", hostile), ("/userAgent", hostile), ("/user/username", hostile), ("/objectRef/namespace", hostile)]
+    {
+        assert_eq!(event.pointer(field).and_then(Value::as_str), Some(text), "{field}");
+    }
+}
+
+#[test]
+fn the_page_names_every_finding_and_annotation() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/events.md")).unwrap();
+    for finding in crate::judge::Finding::ALL {
+        let row = format!("| `{}` | {} |", finding.id(), finding.severity().as_str());
+        assert!(page.contains(&row), "docs/events.md has no row {row}");
+    }
+    let all = written(attack().hijacked().gap(Gap::Lost));
+    for key in all["annotations"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("| `{key}` |")), "docs/events.md does not explain {key}");
+    }
+}

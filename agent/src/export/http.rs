@@ -1,0 +1,177 @@
+//! `/metrics`, `/healthz` and `/readyz`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::metrics::Metrics;
+
+/// Connections that are served at a time; more wait in the listener's backlog.
+const CONNECTIONS: usize = 32;
+
+/// A client that has not sent its headers by then is cut off.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection, one request each, lasts no longer.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(15);
+
+/// How far the agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not ready: it has not looked for a kubelet yet.
+    Starting,
+    /// Ready: it watches a kubelet; the text says which.
+    Attached(String),
+    /// Ready: there is no kubelet to watch; the text says why.
+    Waiting(String),
+    /// Not ready: there is a kubelet, and it cannot be watched; the text says why.
+    Blind(String),
+}
+
+/// What the server shows.
+#[derive(Clone)]
+pub struct Pages {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/readyz`.
+    pub readiness: watch::Receiver<Readiness>,
+}
+
+/// Serves until `shutdown` is done. Requests that are being answered then are not waited for.
+pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Output = ()>) {
+    let router = router(pages);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let accept = async {
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let router = router.clone();
+                    tokio::spawn(async move {
+                        // A client that is too slow or breaks off is its own business.
+                        let _ = tokio::time::timeout(CONNECTION_WITHIN, answer(stream, router)).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection for metrics: {error}; trying again in a second");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        () = shutdown => {}
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .keep_alive(false)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}
+
+fn router(pages: Pages) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "There are /metrics, /healthz and /readyz here, and nothing else.\n") })
+        .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n") })
+        .with_state(pages)
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    match pages.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be shown: {error}.\n")).into_response(),
+    }
+}
+
+async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
+    match &*pages.readiness.borrow() {
+        Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
+        Readiness::Attached(to) => (StatusCode::OK, format!("attached to {to}\n")),
+        Readiness::Waiting(why) => (StatusCode::OK, format!("waiting for a kubelet: {why}\n")),
+        Readiness::Blind(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("the kubelet cannot be watched: {why}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Serves in the background while `act` runs with the address and the readiness.
+    fn served(act: impl FnOnce(SocketAddr, watch::Sender<Readiness>) + Send + 'static) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (sender, readiness) = watch::channel(Readiness::Starting);
+            let pages = Pages { metrics: Arc::new(Metrics::new(10).unwrap()), readiness };
+            let client = tokio::task::spawn_blocking(move || act(address, sender));
+            serve(listener, pages, async { client.await.unwrap() }).await;
+        });
+    }
+
+    #[test]
+    fn pages_and_what_they_say() {
+        served(|address, readiness| {
+            let get = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            let says = |answer: String, status: &str, body: &str| {
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with(body), "{answer}");
+            };
+            says(get("/healthz"), "200", "ok\n");
+            says(get("/readyz"), "503", "starting\n");
+            readiness.send(Readiness::Waiting("nothing listens on 10250".into())).unwrap();
+            says(get("/readyz"), "200", "waiting for a kubelet: nothing listens on 10250\n");
+            readiness.send(Readiness::Blind("no check site".into())).unwrap();
+            says(get("/readyz"), "503", "the kubelet cannot be watched: no check site\n");
+            readiness.send(Readiness::Attached("kubelet v1.36.3, pid 77".into())).unwrap();
+            says(get("/readyz"), "200", "attached to kubelet v1.36.3, pid 77\n");
+            says(get("/nothing"), "404", "and nothing else.\n");
+            says(ask(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), "405", "answered here.\n");
+            let metrics = get("/metrics");
+            assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+            assert!(metrics.contains("kubewitness_attached 0\n"), "{metrics}");
+        });
+    }
+
+    #[test]
+    fn nonsense_and_silence_are_cut_off() {
+        served(|address, _| {
+            assert!(ask(address, "\0\0\0\r\n\r\n").starts_with("HTTP/1.1 400"));
+            let start = std::time::Instant::now();
+            let answer = ask(address, "GET /metrics HTTP/1.1\r\n");
+            assert!(!answer.contains("kubewitness"), "{answer}");
+            assert!(start.elapsed() >= HEADERS_WITHIN && start.elapsed() < CONNECTION_WITHIN, "{:?}", start.elapsed());
+        });
+    }
+}

@@ -1,0 +1,347 @@
+//! The metrics. Labels are closed sets; what callers choose is never one, but for identities, which are capped.
+
+mod identities;
+mod known;
+mod register;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+
+use self::identities::Identities;
+use self::register::Register;
+use crate::judge::{Finding, Stage, Verdict};
+
+/// All metrics of the agent.
+pub struct Metrics {
+    register: Register,
+    requests: IntCounterVec,
+    unlogged_exec: IntCounterVec,
+    findings: IntCounterVec,
+    identity_requests: IntCounterVec,
+    identity_findings: IntCounterVec,
+    identities: Mutex<Identities>,
+    connections_opened: IntCounterVec,
+    connections_open: IntGaugeVec,
+    latency: Histogram,
+    kubelet_info: IntGaugeVec,
+    attached: IntGauge,
+    rbac_synced: IntGauge,
+    records_lost: IntCounterVec,
+    incomplete: IntCounterVec,
+    silent_connections: IntCounterVec,
+    events_written: IntCounterVec,
+    events_dropped: IntCounterVec,
+}
+
+/// What is known of an attached kubelet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubeletInfo {
+    /// `v1.36.3`; empty if not known.
+    pub version: String,
+    /// `go1.26.8`; empty if not known.
+    pub go_version: String,
+    /// How it is watched.
+    pub sites: Sites,
+    /// Whether it asks for finer rights than `nodes/proxy`; `None` if not known.
+    pub fine_grained_authz: Option<bool>,
+}
+
+/// How a kubelet is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sites {
+    /// All on instructions that the kernel emulates.
+    Emulated,
+    /// At least one on an instruction that costs a second trap.
+    Stepped,
+    /// Not at all.
+    None,
+}
+
+/// Which records were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostRecords {
+    /// There was no room in the ring for routine requests.
+    Routine,
+    /// There was no room in the ring for exec, attach, run, portForward, checkpoint.
+    Priority,
+    /// There was no room in the ring for connections.
+    Socket,
+    /// Memory contradicted the plan: nothing was reported.
+    Contradicted,
+}
+
+/// Why a connection has no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SilentConnection {
+    /// It was closed, and no request came over it: a port scan, a failed TLS handshake, or a hole in the capture.
+    Closed,
+    /// There were more connections than the agent keeps.
+    Evicted,
+}
+
+/// Where events are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    /// `--events -`
+    Stdout,
+    /// `--events PATH`
+    File,
+}
+
+/// What a sink counts.
+#[derive(Clone, Debug)]
+pub struct SinkMetrics {
+    /// Events that were written.
+    pub written: IntCounter,
+    /// Events that were not.
+    pub dropped: IntCounter,
+    /// See [`Metrics::new`].
+    pub latency: Histogram,
+}
+
+impl Metrics {
+    /// Registers all metrics, with every series that can be known at 0. At most `max_identities` identities get series of their own.
+    ///
+    /// # Errors
+    /// If two metrics have the same name, which a test rules out.
+    pub fn new(max_identities: usize) -> Result<Self, prometheus::Error> {
+        let mut register = Register::new()?;
+        let build = register.gauges("kubewitness_build_info", "The agent's version.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let metrics = Self {
+            requests: register.counters(
+                "kubewitness_requests_total",
+                "Requests to the kubelet that are over, by what was asked for, how it was let in, how its streams travel, and the HTTP status that the caller got.",
+                &["endpoint", "access", "transport", "code"],
+            )?,
+            unlogged_exec: register.counters(
+                "kubewitness_unlogged_exec_total",
+                "exec, attach, run and portForward by anyone but the API server: executed past every audit log, or refused (which includes failed). Each call counts once, as soon as it is known.",
+                &["endpoint", "verb", "outcome"],
+            )?,
+            findings: register.counters("kubewitness_findings_total", "What was found wrong, each finding once for each request.", &["finding", "severity"])?,
+            identity_requests: register.counters(
+                "kubewitness_identity_requests_total",
+                "Requests by authenticated identity; those beyond --max-identities are counted under other.",
+                &["identity", "endpoint", "access"],
+            )?,
+            identity_findings: register.counters(
+                "kubewitness_identity_findings_total",
+                "Findings by authenticated identity; those beyond --max-identities are counted under other.",
+                &["identity", "finding"],
+            )?,
+            identities: Mutex::new(Identities::new(max_identities)),
+            connections_opened: register.counters("kubewitness_connections_opened_total", "Connections that were accepted on a watched port.", &["port"])?,
+            connections_open: register.gauges("kubewitness_connections_open", "Connections that are open on a watched port.", &["port"])?,
+            latency: register.histogram(
+                "kubewitness_detection_latency_seconds",
+                "From the kernel's time of what led to an event (the check, the runtime's answer, the end of the request) to the event written.",
+                &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0],
+            )?,
+            kubelet_info: register.gauges(
+                "kubewitness_kubelet_info",
+                "The kubelets that are watched: how (emulated, stepped, none), and whether they ask for finer rights than nodes/proxy.",
+                &["version", "go_version", "sites", "fine_grained_authz"],
+            )?,
+            attached: register.gauge("kubewitness_attached", "1 while a kubelet is watched.")?,
+            rbac_synced: register.gauge("kubewitness_rbac_synced", "1 while the RBAC objects are known, 0 where they are not or are not watched.")?,
+            records_lost: register.counters(
+                "kubewitness_records_lost_total",
+                "Records of the kernel programs that were lost, by ring, or held back because memory contradicted the plan.",
+                &["class"],
+            )?,
+            incomplete: register.counters("kubewitness_requests_incomplete_total", "Requests of which something was not seen, by what.", &["reason"])?,
+            silent_connections: register.counters(
+                "kubewitness_connections_without_request_total",
+                "Connections over which no request was seen, by why.",
+                &["reason"],
+            )?,
+            events_written: register.counters("kubewitness_events_written_total", "Events that were written.", &["sink"])?,
+            events_dropped: register.counters(
+                "kubewitness_events_dropped_total",
+                "Events that were not written: the queue was full, or the sink failed.",
+                &["sink"],
+            )?,
+            register,
+        };
+        known::create(&metrics);
+        Ok(metrics)
+    }
+
+    /// Counts a verdict: its request when it is over, its findings when they are raised.
+    pub fn record(&self, verdict: &Verdict) {
+        let judgement = &verdict.judgement;
+        let endpoint = judgement.endpoint.label();
+        let access = judgement.access.kind().as_str();
+        let name = verdict.exchange.checks.last().and_then(|check| check.user.name.known());
+        let identity = name.map(|name| self.identity(name));
+        if verdict.stage == Stage::Ended {
+            self.requests.with_label_values(&[endpoint, access, judgement.transport.as_str(), code(judgement.status)]).inc();
+            if let Some(identity) = &identity {
+                self.identity_requests.with_label_values(&[identity.as_str(), endpoint, access]).inc();
+            }
+            for gap in &verdict.exchange.gaps {
+                self.incomplete.with_label_values(&[gap.as_str()]).inc();
+            }
+        }
+        for finding in verdict.raised.iter() {
+            self.findings.with_label_values(&[finding.id(), finding.severity().as_str()]).inc();
+            if let Some(outcome) = exec_outcome(finding) {
+                self.unlogged_exec.with_label_values(&[endpoint, judgement.verb.label(), outcome]).inc();
+            }
+            if let Some(identity) = &identity {
+                self.identity_findings.with_label_values(&[identity.as_str(), finding.id()]).inc();
+            }
+        }
+    }
+
+    /// A connection was accepted on a watched port.
+    pub fn connection_opened(&self, port: u16) {
+        let port = port.to_string();
+        self.connections_opened.with_label_values(&[&port]).inc();
+        self.connections_open.with_label_values(&[&port]).inc();
+    }
+
+    /// A connection that was counted as opened is closed.
+    pub fn connection_closed(&self, port: u16) {
+        self.connections_open.with_label_values(&[&port.to_string()]).dec();
+    }
+
+    /// A connection came to nothing.
+    pub fn connection_without_request(&self, why: SilentConnection) {
+        self.silent_connections.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// The kernel programs' own count of lost records, since they were loaded.
+    pub fn records_lost(&self, class: LostRecords, total: u64) {
+        let counter = self.records_lost.with_label_values(&[class.as_str()]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// The kubelets that are watched from now on.
+    pub fn kubelets(&self, kubelets: &[KubeletInfo]) {
+        self.kubelet_info.reset();
+        for kubelet in kubelets {
+            let fine_grained = kubelet.fine_grained_authz.map_or("unknown", |on| if on { "true" } else { "false" });
+            self.kubelet_info
+                .with_label_values(&[kubelet.version.as_str(), &kubelet.go_version, kubelet.sites.as_str(), fine_grained])
+                .set(1);
+        }
+        self.attached.set(i64::from(kubelets.iter().any(|kubelet| kubelet.sites != Sites::None)));
+    }
+
+    /// Whether the RBAC objects are known.
+    pub fn rbac_synced(&self, synced: bool) {
+        self.rbac_synced.set(i64::from(synced));
+    }
+
+    /// The counters of a sink, which are there from now on.
+    pub fn sink(&self, kind: SinkKind) -> SinkMetrics {
+        SinkMetrics {
+            written: self.events_written.with_label_values(&[kind.as_str()]),
+            dropped: self.events_dropped.with_label_values(&[kind.as_str()]),
+            latency: self.latency.clone(),
+        }
+    }
+
+    /// All series in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If a collector gives a family without series, which the library takes for a mistake.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.register.gather())
+    }
+
+    /// `docs/metrics.md`
+    pub fn reference(&self) -> String {
+        self.register.reference()
+    }
+
+    fn identity(&self, name: &str) -> String {
+        let mut identities = self.identities.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        identities.label(name).to_owned()
+    }
+}
+
+impl SinkMetrics {
+    /// Counts an event that was written so long after what led to it.
+    pub fn written_after(&self, latency: Duration) {
+        self.written.inc();
+        self.latency.observe(latency.as_secs_f64());
+    }
+}
+
+/// The outcome of `kubewitness_unlogged_exec_total` that a finding stands for.
+const fn exec_outcome(finding: Finding) -> Option<&'static str> {
+    match finding {
+        Finding::UnloggedExec => Some("executed"),
+        Finding::ExecAttempt => Some("refused"),
+        _ => None,
+    }
+}
+
+/// The label of an HTTP status: those that the kubelet gives by itself, `none` where there was none or it is not known.
+fn code(status: Option<u16>) -> &'static str {
+    match status {
+        None => "none",
+        Some(101) => "101",
+        Some(200) => "200",
+        Some(301) => "301",
+        Some(307) => "307",
+        Some(400) => "400",
+        Some(401) => "401",
+        Some(403) => "403",
+        Some(404) => "404",
+        Some(405) => "405",
+        Some(500) => "500",
+        Some(_) => "other",
+    }
+}
+
+impl Sites {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Emulated => "emulated",
+            Self::Stepped => "stepped",
+            Self::None => "none",
+        }
+    }
+}
+
+impl LostRecords {
+    const ALL: [Self; 4] = [Self::Routine, Self::Priority, Self::Socket, Self::Contradicted];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Routine => "routine",
+            Self::Priority => "priority",
+            Self::Socket => "socket",
+            Self::Contradicted => "contradicted",
+        }
+    }
+}
+
+impl SilentConnection {
+    const ALL: [Self; 2] = [Self::Closed, Self::Evicted];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+impl SinkKind {
+    /// The word for labels and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::File => "file",
+        }
+    }
+}

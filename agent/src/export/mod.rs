@@ -1,0 +1,9 @@
+//! What leaves the agent: audit events as JSON lines, metrics, and the HTTP server that shows them.
+
+pub mod audit;
+mod clock;
+pub mod http;
+pub mod metrics;
+pub mod sink;
+
+pub use clock::Clock;
