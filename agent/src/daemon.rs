@@ -24,6 +24,8 @@ use crate::{
 const IN_FLIGHT: usize = 16_384;
 /// Records of one ring that are handled before the other rings are looked at again.
 const BATCH: usize = 4096;
+/// How often the rings are drained before something else is looked at.
+const DRAINS: usize = 16;
 /// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
 const DRAIN: Duration = Duration::from_millis(100);
 /// The same when there was nothing to drain for a while.
@@ -140,7 +142,11 @@ impl<F: FnMut(News)> Daemon<F> {
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.exchanges.in_flight() == 0;
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
-            while self.drain() > 0 {
+            // A flood must not keep the rest from its turn.
+            for _ in 0..DRAINS {
+                if self.drain() == 0 {
+                    break;
+                }
                 busy = Instant::now();
             }
             for verdict in self.judge.lasting(now()) {
@@ -220,7 +226,7 @@ impl<F: FnMut(News)> Daemon<F> {
             }
             SocketEvent::Opened | SocketEvent::Closed => None,
         };
-        if let Some(step) = self.connections.observe(socket, caller) {
+        for step in self.connections.observe(socket, caller) {
             (self.tell)(News::Connection(step));
         }
     }
@@ -271,7 +277,7 @@ impl<F: FnMut(News)> Daemon<F> {
 }
 
 /// The clock that the kernel programs use.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let now = clock_gettime(ClockId::Monotonic);
     Timestamp(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
 }

@@ -9,7 +9,7 @@ pub mod probe;
 pub mod observation;
 pub mod kubelet;
 pub mod exchange;
-pub mod export;
 pub mod judge;
+pub mod export;
 pub mod daemon;
 pub mod cli;

@@ -12,8 +12,13 @@ use tracing_subscriber::EnvFilter;
 
 /// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true, after_help = "\
-Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on.")]
+#[command(
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,4 +1,4 @@
-//! A map that never grows beyond its limit: the entry that came first gives way, and that is counted.
+//! A map that never grows beyond its limit: the entry that came first gives way, and the caller is told.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,12 +12,11 @@ pub(super) struct Bounded<K, V> {
     next: u64,
     entries: HashMap<K, (u64, V)>,
     ages: BTreeMap<u64, K>,
-    evicted: u64,
 }
 
 impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), next: 0, entries: HashMap::new(), ages: BTreeMap::new(), evicted: 0 }
+        Self { limit: limit.max(1), next: 0, entries: HashMap::new(), ages: BTreeMap::new() }
     }
 
     /// Inserts as the youngest, and returns what had to go for it: the former value of the key, or the oldest entry.
@@ -25,7 +24,6 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
         let mut gone = self.remove(&key).map(|value| (key, value));
         if gone.is_none() && self.entries.len() >= self.limit {
             gone = self.ages.pop_first().and_then(|(_, oldest)| self.entries.remove(&oldest).map(|(_, value)| (oldest, value)));
-            self.evicted += 1;
         }
         self.ages.insert(self.next, key);
         self.entries.insert(key, (self.next, value));
@@ -55,11 +53,6 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
-
-    /// Entries that gave way since the beginning.
-    pub(super) const fn evicted(&self) -> u64 {
-        self.evicted
-    }
 }
 
 #[cfg(test)]
@@ -67,13 +60,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_gives_way_and_is_counted() {
+    fn the_oldest_gives_way() {
         let mut map = Bounded::new(2);
         assert_eq!(map.insert("a", 1), None);
         assert_eq!(map.insert("b", 2), None);
         assert_eq!(map.insert("a", 3), Some(("a", 1)), "the former value, not an eviction");
         assert_eq!(map.insert("c", 4), Some(("b", 2)), "b is older than the new a");
-        assert_eq!((map.len(), map.evicted()), (2, 1));
+        assert_eq!(map.len(), 2);
         assert_eq!(map.keys().copied().collect::<Vec<_>>(), ["a", "c"]);
     }
 }

@@ -28,6 +28,8 @@ pub enum ConnectionStep {
         /// No request came over it: a handshake that failed, or a hole in the capture.
         without_request: bool,
     },
+    /// One that is open is forgotten, because there are too many.
+    Evicted(u16),
 }
 
 #[derive(Debug)]
@@ -60,16 +62,16 @@ impl Connections {
     }
 
     /// Takes a change of a socket; `caller` is who connected, for [`SocketEvent::Connected`].
-    pub fn observe(&mut self, socket: &Socket, caller: Option<LocalCaller>) -> Option<ConnectionStep> {
+    pub fn observe(&mut self, socket: &Socket, caller: Option<LocalCaller>) -> Vec<ConnectionStep> {
         let id = ConnectionId { netns: socket.netns, port: socket.server.port(), client: socket.client };
         let path = (socket.server, socket.client);
         match socket.event {
-            SocketEvent::Listen(_) => None,
+            SocketEvent::Listen(_) => Vec::new(),
             SocketEvent::Connected(_) => {
                 // The client's end is established before the server's, so an entry that is still there belongs to somebody else.
                 let connector = if self.connecting.get(&path).is_some() { None } else { caller };
                 self.connecting.insert(path, connector.map_or(Connector::Ambiguous, Connector::One));
-                None
+                Vec::new()
             }
             SocketEvent::Opened => {
                 let caller = match self.connecting.remove(&path) {
@@ -77,12 +79,14 @@ impl Connections {
                     Some(Connector::Ambiguous) => Caller::Unknown,
                     None => Caller::Remote,
                 };
-                self.open.insert(id, Connection { caller, requests: 0 });
-                Some(ConnectionStep::Opened(id.port))
+                let evicted = self.open.insert(id, Connection { caller, requests: 0 });
+                let evicted = evicted.map(|(evicted, _)| ConnectionStep::Evicted(evicted.port));
+                evicted.into_iter().chain([ConnectionStep::Opened(id.port)]).collect()
             }
             SocketEvent::Closed => {
-                let connection = self.open.remove(&id)?;
-                Some(ConnectionStep::Closed { port: id.port, without_request: connection.requests == 0 })
+                let connection = self.open.remove(&id);
+                let step = |connection: Connection| ConnectionStep::Closed { port: id.port, without_request: connection.requests == 0 };
+                connection.map(step).into_iter().collect()
             }
         }
     }
@@ -97,11 +101,6 @@ impl Connections {
     /// Who is at the other end.
     pub fn caller(&self, id: &ConnectionId) -> Caller {
         self.open.get(id).map_or(Caller::Unknown, |connection| connection.caller.clone())
-    }
-
-    /// Connections that were forgotten because there were too many.
-    pub const fn evicted(&self) -> u64 {
-        self.open.evicted()
     }
 
     /// Connections that are open now.

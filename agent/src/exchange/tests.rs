@@ -244,11 +244,19 @@ fn a_connection_without_a_request_is_told_apart() {
     let mut connections = Connections::new(10);
     let opened = |connections: &mut Connections, peer| connections.observe(&socket(SocketEvent::Opened, NETNS, peer), None);
     let closed = |connections: &mut Connections, peer| connections.observe(&socket(SocketEvent::Closed, NETNS, peer), None);
-    assert_eq!(opened(&mut connections, peer(1)), Some(ConnectionStep::Opened(PORT)));
-    assert_eq!(opened(&mut connections, peer(2)), Some(ConnectionStep::Opened(PORT)));
+    assert_eq!(opened(&mut connections, peer(1)), [ConnectionStep::Opened(PORT)]);
+    assert_eq!(opened(&mut connections, peer(2)), [ConnectionStep::Opened(PORT)]);
     connections.request(&ConnectionId { netns: NETNS, port: PORT, client: peer(1) });
     assert_eq!(connections.open(), 2);
-    assert_eq!(closed(&mut connections, peer(1)), Some(ConnectionStep::Closed { port: PORT, without_request: false }));
-    assert_eq!(closed(&mut connections, peer(2)), Some(ConnectionStep::Closed { port: PORT, without_request: true }));
-    assert_eq!(closed(&mut connections, peer(3)), None, "it was open before the agent came");
+    assert_eq!(closed(&mut connections, peer(1)), [ConnectionStep::Closed { port: PORT, without_request: false }]);
+    assert_eq!(closed(&mut connections, peer(2)), [ConnectionStep::Closed { port: PORT, without_request: true }]);
+    assert_eq!(closed(&mut connections, peer(3)), [], "it was open before the agent came");
+}
+
+#[test]
+fn a_connection_that_is_forgotten_is_told() {
+    let mut connections = Connections::new(1);
+    connections.observe(&socket(SocketEvent::Opened, NETNS, peer(1)), None);
+    let steps = connections.observe(&socket(SocketEvent::Opened, NETNS, peer(2)), None);
+    assert_eq!(steps, [ConnectionStep::Evicted(PORT), ConnectionStep::Opened(PORT)]);
 }

@@ -4,6 +4,8 @@ pub mod audit;
 mod clock;
 pub mod http;
 pub mod metrics;
+mod recorder;
 pub mod sink;
 
 pub use clock::Clock;
+pub use recorder::Recorder;

@@ -1,0 +1,135 @@
+//! Takes what the daemon tells to where people see it: events to the sink, figures to the metrics, health to the HTTP server.
+
+use kubewitness_wire::Counter;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::{
+    Clock,
+    audit::Auditor,
+    http::Readiness,
+    metrics::{KubeletInfo, LostRecords, Metrics, SilentConnection, Sites},
+    sink::Sink,
+};
+use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Counts, target::Status, target::plan::Plan};
+
+/// The end of the way through the house.
+pub struct Recorder<C> {
+    /// Where figures go.
+    pub metrics: std::sync::Arc<Metrics>,
+    /// How events are written.
+    pub auditor: Auditor,
+    /// Where they go.
+    pub sink: Sink,
+    /// Where health goes.
+    pub readiness: watch::Sender<Readiness>,
+    /// Both clocks, read now: the wall's may be set while the agent runs.
+    pub clock: C,
+    /// What was counted in the kernel when it was last looked at.
+    pub counts: Counts,
+}
+
+impl<C: FnMut() -> Clock> Recorder<C> {
+    /// Takes one piece of news.
+    pub fn take(&mut self, news: News) {
+        match news {
+            News::Verdict(verdict) => self.verdict(&verdict),
+            News::Connection(ConnectionStep::Opened(port)) => self.metrics.connection_opened(port),
+            News::Connection(ConnectionStep::Closed { port, without_request }) => {
+                self.metrics.connection_closed(port);
+                if without_request {
+                    self.metrics.connection_without_request(SilentConnection::Closed);
+                }
+            }
+            News::Connection(ConnectionStep::Evicted(port)) => {
+                self.metrics.connection_closed(port);
+                self.metrics.connection_without_request(SilentConnection::Evicted);
+            }
+            News::Undecodable => self.metrics.record_undecodable(),
+            News::Counts(counts) => self.counts(counts),
+            News::Status(status) => self.status(&status),
+        }
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) {
+        self.metrics.record(verdict);
+        let event = self.auditor.event(verdict, (self.clock)());
+        self.sink.send(event.to_line(), verdict.cause());
+    }
+
+    fn counts(&mut self, counts: Counts) {
+        for (class, counter) in [
+            (LostRecords::Routine, Counter::LostRoutine),
+            (LostRecords::Priority, Counter::LostPriority),
+            (LostRecords::Socket, Counter::LostSocket),
+        ] {
+            self.metrics.records_lost(class, counts.of(counter));
+        }
+        let more = |counter| counts.of(counter) - self.counts.of(counter);
+        if more(Counter::Disbelieved) > 0 {
+            warn!(
+                hits = more(Counter::Disbelieved),
+                "a process outside of the node's network namespace runs a kubelet that is probed: what it does is not believed"
+            );
+        }
+        if more(Counter::Contradicted) > 0 {
+            warn!(hits = more(Counter::Contradicted), "the kubelet's memory contradicts the plan: these users are reported as unknown");
+        }
+        self.counts = counts;
+    }
+
+    fn status(&mut self, status: &Status) {
+        let kubelets: Vec<_> = status.attached.iter().map(info).collect();
+        self.metrics.kubelets(&kubelets);
+        let readiness = match (&status.refused, status.attached.first()) {
+            (_, Some(plan)) => Readiness::Attached(format!("watching kubelet {}", plan.kubelet_version.as_deref().unwrap_or("?"))),
+            (Some(reason), None) => Readiness::Blind(reason.clone()),
+            (None, None) => Readiness::Waiting("no kubelet listens on this node yet".to_owned()),
+        };
+        self.readiness.send_replace(readiness);
+    }
+}
+
+fn info(plan: &Plan) -> KubeletInfo {
+    let version = plan.kubelet_version.clone().unwrap_or_default();
+    KubeletInfo {
+        fine_grained_authz: fine_grained(&version),
+        version,
+        go_version: plan.go_version.clone(),
+        // A plan has no other sites yet.
+        sites: Sites::Emulated,
+    }
+}
+
+/// Whether a release asks for finer rights: never before 1.32, always since 1.36, by its feature gate between
+/// (`KubeletFineGrainedAuthz`, `pkg/features/kube_features.go`).
+fn fine_grained(version: &str) -> Option<bool> {
+    let minor: u32 = version.strip_prefix("v1.")?.split(['.', '-', '+']).next()?.parse().ok()?;
+    match minor {
+        ..32 => Some(false),
+        36.. => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fine_grained;
+
+    #[test]
+    fn releases_tell_whether_they_ask_for_finer_rights() {
+        let table = [
+            ("v1.30.14", Some(false)),
+            ("v1.31.0-rc.1", Some(false)),
+            ("v1.32.2", None),
+            ("v1.35.4+k3s1", None),
+            ("v1.36.3", Some(true)),
+            ("v1.37.2", Some(true)),
+            ("", None),
+            ("v2.0.0", None),
+        ];
+        for (version, expected) in table {
+            assert_eq!(fine_grained(version), expected, "{version}");
+        }
+    }
+}
