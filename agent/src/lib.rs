@@ -4,4 +4,6 @@
 //! `kernel record → Observation → Exchange → Judgement → AuditEvent → sinks`. ARCHITECTURE.md follows a request along it.
 
 pub mod exchange;
+pub mod gobin;
 pub mod observation;
+pub mod target;

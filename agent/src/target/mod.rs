@@ -1,0 +1,3 @@
+//! The kubelets of this node: what they are, and where probes stand in them.
+
+pub mod plan;
