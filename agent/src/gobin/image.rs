@@ -1,0 +1,170 @@
+//! The ELF file as memory: bytes by virtual address.
+
+use object::{
+    LittleEndian as Le,
+    elf::{EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_X, PT_LOAD, SHT_NOBITS},
+    read::elf::{FileHeader, ProgramHeader, SectionHeader},
+};
+
+use super::{Error, relocations::Relocations};
+
+/// What an executable was compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// amd64
+    X86_64,
+    /// arm64
+    Aarch64,
+}
+
+pub(super) struct Image<'a> {
+    data: &'a [u8],
+    architecture: Architecture,
+    segments: Vec<Segment>,
+    sections: Vec<Section<'a>>,
+    /// Only in a position-independent executable, whose pointers exist nowhere else.
+    relocations: Option<Relocations<'a>>,
+}
+
+/// A part of the file that is mapped; `offset + size` is within the file.
+struct Segment {
+    address: u64,
+    offset: u64,
+    size: u64,
+    executable: bool,
+}
+
+/// A named part of the file; its bytes are reached by address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Section<'a> {
+    pub(super) name: &'a str,
+    pub(super) address: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+/// More than any linker writes.
+const MAX_HEADERS: usize = 1024;
+
+impl<'a> Image<'a> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Error> {
+        let header = FileHeader64::<Le>::parse(data).map_err(|_| Error::NotElf)?;
+        let kind = header.e_type.get(Le);
+        if !header.is_little_endian() || (kind != ET_EXEC && kind != ET_DYN) {
+            return Err(Error::NotElf);
+        }
+        let architecture = match header.e_machine.get(Le) {
+            EM_X86_64 => Architecture::X86_64,
+            EM_AARCH64 => Architecture::Aarch64,
+            _ => return Err(Error::Unsupported("executables for other machines than amd64 and arm64 are not supported")),
+        };
+        let segments = segments(header, data)?;
+        let sections = sections(header, data)?;
+        if sections.is_empty() {
+            return Err(Error::Unsupported(
+                "the executable has no section headers, so Go's tables cannot be found; use one that was not packed or stripped by sstrip",
+            ));
+        }
+        let relocations = (kind == ET_DYN).then(|| Relocations::index(&sections, architecture));
+        Ok(Self { data, architecture, segments, sections, relocations })
+    }
+
+    pub(super) fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// The section of that name, which in a position-independent executable may begin with `.data.rel.ro`.
+    pub(super) fn section(&self, name: &str) -> Option<Section<'a>> {
+        self.sections.iter().find(|s| s.name.strip_prefix(".data.rel.ro").unwrap_or(s.name) == name).copied()
+    }
+
+    /// The relocations of a position-independent executable.
+    pub(super) fn relocations(&self) -> Option<&Relocations<'a>> {
+        self.relocations.as_ref()
+    }
+
+    /// Bytes at a virtual address, as they are in the file.
+    pub(super) fn bytes(&self, address: u64, len: u64) -> Result<&'a [u8], Error> {
+        let outside = Error::Malformed { what: "a reference to outside of the file", address };
+        let offset = self.file_offset(address, len).ok_or(outside.clone())?;
+        let start = usize::try_from(offset).map_err(|_| outside.clone())?;
+        let len = usize::try_from(len).map_err(|_| outside.clone())?;
+        self.data.get(start..).and_then(|rest| rest.get(..len)).ok_or(outside)
+    }
+
+    /// Where `len` bytes at a virtual address are in the file: by the program headers, as the kernel maps them.
+    pub(super) fn file_offset(&self, address: u64, len: u64) -> Option<u64> {
+        self.segments.iter().find_map(|s| s.offset_of(address, len))
+    }
+
+    /// Whether an address is mapped executable.
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        self.segments.iter().any(|s| s.executable && s.offset_of(address, 1).is_some())
+    }
+
+    pub(super) fn half(&self, address: u64) -> Result<u16, Error> {
+        Ok(u16::from_le_bytes(self.array(address)?))
+    }
+
+    pub(super) fn int(&self, address: u64) -> Result<u32, Error> {
+        Ok(u32::from_le_bytes(self.array(address)?))
+    }
+
+    pub(super) fn word(&self, address: u64) -> Result<u64, Error> {
+        Ok(u64::from_le_bytes(self.array(address)?))
+    }
+
+    /// The pointer at an address, relocated to the addresses that the file states; 0 is nil.
+    pub(super) fn pointer(&self, address: u64) -> Result<u64, Error> {
+        match self.relocations.as_ref().and_then(|r| r.addend_at(address)) {
+            Some(target) => Ok(target),
+            None => self.word(address),
+        }
+    }
+
+    fn array<const N: usize>(&self, address: u64) -> Result<[u8; N], Error> {
+        let bytes = self.bytes(address, N as u64)?;
+        bytes.try_into().map_err(|_| Error::malformed("a short read", address))
+    }
+}
+
+impl Segment {
+    fn offset_of(&self, address: u64, len: u64) -> Option<u64> {
+        let within = address.checked_sub(self.address)?;
+        let end = within.checked_add(len)?;
+        (end <= self.size).then(|| self.offset + within)
+    }
+}
+
+fn segments(header: &FileHeader64<Le>, data: &[u8]) -> Result<Vec<Segment>, Error> {
+    let broken = |_| Error::malformed("the program headers", 0);
+    let headers = header.program_headers(Le, data).map_err(broken)?;
+    if headers.len() > MAX_HEADERS {
+        return Err(Error::malformed("too many program headers", 0));
+    }
+    let mut segments = Vec::new();
+    for p in headers.iter().filter(|p| p.p_type(Le) == PT_LOAD) {
+        let (address, offset, size) = (p.p_vaddr(Le), p.p_offset(Le), p.p_filesz(Le));
+        let end = offset.checked_add(size).filter(|end| *end <= data.len() as u64);
+        if end.is_none() || address.checked_add(size).is_none() {
+            return Err(Error::malformed("a segment that ends outside of the file", offset));
+        }
+        segments.push(Segment { address, offset, size, executable: p.p_flags(Le).contains(PF_X) });
+    }
+    Ok(segments)
+}
+
+fn sections<'a>(header: &FileHeader64<Le>, data: &'a [u8]) -> Result<Vec<Section<'a>>, Error> {
+    let broken = |_| Error::malformed("the section headers", header.e_shoff.get(Le));
+    let table = header.sections(Le, data).map_err(broken)?;
+    if table.len() > MAX_HEADERS {
+        return Err(Error::malformed("too many sections", header.e_shoff.get(Le)));
+    }
+    let mut sections = Vec::new();
+    for s in table.iter().filter(|s| s.sh_type(Le) != SHT_NOBITS) {
+        let name = table.section_name(Le, s).ok().and_then(|name| std::str::from_utf8(name).ok());
+        if let (Some(name), Ok(bytes)) = (name, s.data(Le, data)) {
+            sections.push(Section { name, address: s.sh_addr(Le), bytes });
+        }
+    }
+    Ok(sections)
+}

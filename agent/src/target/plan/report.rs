@@ -1,0 +1,121 @@
+//! A plan for people and for programs: addresses in hex, offsets by the names of their fields.
+
+use std::fmt;
+
+use kubewitness_wire::{Layout, Register};
+use serde::{Serialize, Serializer};
+
+use super::{Attributes, Plan};
+use crate::gobin;
+
+impl fmt::Display for Plan {
+    /// One paragraph a site.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unknown = "unknown";
+        let version = self.kubelet_version.as_deref().unwrap_or(unknown);
+        writeln!(f, "kubelet {version}, {}, build id {}", self.go_version, self.build_id.as_deref().unwrap_or(unknown))?;
+        for site in &self.sites {
+            let bytes = gobin::hex(&site.bytes);
+            writeln!(f, "{:?}\n  {}", site.kind, site.symbol)?;
+            writeln!(f, "  {:#x}, file offset {:#x}: {}  ({bytes})\n  {}", site.address, site.file_offset, site.instruction, site.why)?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
+    }
+}
+
+/// The general register of that name.
+pub(super) fn wire_register(register: iced_x86::Register) -> Option<Register> {
+    use Register::{R8, R9, R10, R11, R12, R13, R14, R15, Rax, Rbp, Rbx, Rcx, Rdi, Rdx, Rsi, Rsp};
+    let all = [Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15];
+    register.is_gpr64().then(|| all.get(register.number()).copied())?
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(super) fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:#x}"))
+}
+
+pub(super) fn hex_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&gobin::hex(bytes))
+}
+
+pub(super) fn attributes<S: Serializer>(attributes: &Attributes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([("itab", format!("[rsp+{:#x}]", attributes.itab)), ("data", format!("[rsp+{:#x}]", attributes.data))])
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(super) fn register<S: Serializer>(register: &Register, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{register:?}").to_lowercase())
+}
+
+/// Offsets as numbers, addresses in hex, by what they are of.
+pub(super) fn layout<S: Serializer>(layout: &Layout, serializer: S) -> Result<S::Ok, S::Error> {
+    let itabs = itabs(layout).map(|(name, address)| (name, Value::Address(address)));
+    let offsets = offsets(layout).into_iter().map(|(name, offset)| (name, Value::Offset(offset)));
+    serializer.collect_map(itabs.into_iter().chain(offsets))
+}
+
+enum Value {
+    Address(u64),
+    Offset(u32),
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Address(address) => hex(address, serializer),
+            Self::Offset(offset) => serializer.serialize_u32(*offset),
+        }
+    }
+}
+
+fn itabs(l: &Layout) -> [(&'static str, u64); 5] {
+    [
+        ("itab *http.response", l.itab_response),
+        ("itab http2responseWriter", l.itab_response2),
+        ("itab authorizer.AttributesRecord", l.itab_attributes),
+        ("itab *authorizer.AttributesRecord", l.itab_attributes_pointer),
+        ("itab *user.DefaultInfo", l.itab_user),
+    ]
+}
+
+fn offsets(l: &Layout) -> Vec<(&'static str, u32)> {
+    let m = &l.map;
+    vec![
+        ("server.Server.auth", l.server_auth),
+        ("http.Request.Method", l.request_method),
+        ("http.Request.URL", l.request_url),
+        ("http.Request.Header", l.request_header),
+        ("http.Request.RequestURI", l.request_uri),
+        ("http.Request.RemoteAddr", l.request_remote_addr),
+        ("url.URL.Path", l.url_path),
+        ("authorizer.AttributesRecord.User", l.attributes_user),
+        ("authorizer.AttributesRecord.Verb", l.attributes_verb),
+        ("authorizer.AttributesRecord.Subresource", l.attributes_subresource),
+        ("authorizer.AttributesRecord.Name", l.attributes_name),
+        ("user.DefaultInfo.Name", l.user_name),
+        ("user.DefaultInfo.UID", l.user_uid),
+        ("user.DefaultInfo.Groups", l.user_groups),
+        ("user.DefaultInfo.Extra", l.user_extra),
+        ("http.response.conn", l.response_conn),
+        ("http.response.status", l.response_status),
+        ("http.response.written", l.response_written),
+        ("http.conn.hijackedv", l.conn_hijacked),
+        ("http2responseWriter.rws", l.response2_state),
+        ("http2responseWriterState.status", l.response2_status),
+        ("http2responseWriterState.wroteBytes", l.response2_written),
+        ("map is swiss", m.swiss),
+        ("map.count", m.count),
+        ("map.dir", m.dir),
+        ("map.dir_len", m.dir_len),
+        ("map.old", m.old),
+        ("map group size", m.group_size),
+        ("map group key", m.key),
+        ("map group key stride", m.key_stride),
+        ("map group value", m.value),
+        ("map group value stride", m.value_stride),
+        ("map group overflow", m.overflow),
+        ("map table.groups.data", m.table_groups),
+        ("map table.groups.lengthMask", m.table_mask),
+    ]
+}

@@ -1,0 +1,118 @@
+//! Plans every kubelet of the cache (`$KUBEWITNESS_CACHE`, else `~/.cache/kubewitness`), which the testbed builds.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use kubewitness::target::plan::{Attributes, Place, Plan, PlanError, SiteKind, plan};
+use kubewitness_wire::{Layout, Register};
+
+/// What was measured on running kubelets: release and toolchain, slots of `attr` in each clone of the filter, Swiss maps or not.
+const MEASURED: [(&str, &str, &[(i32, i32, Place)], u32); 3] = [
+    ("v1.30.14", "go1.23.12", &[(0x48, 0x80, Place::Frame), (0x18, 0x20, Place::Spill)], 0),
+    ("v1.36.3", "go1.26.8", &[(0x88, 0xe8, Place::Frame)], 1),
+    ("v1.37.2", "go1.27.3", &[(0x80, 0xe0, Place::Frame)], 1),
+];
+
+#[test]
+fn every_cached_kubelet_has_a_plan() {
+    let kubelets = cached("kubelet");
+    if kubelets.is_empty() {
+        println!("no kubelet in the cache: nothing was checked");
+    }
+    for path in kubelets {
+        let bytes = fs::read(&path).expect("the kubelet can be read");
+        let plan = plan(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        println!("{}:\n{plan}", path.display());
+        check_sites(&plan, &bytes);
+        check_layout(&plan.layout);
+        check_measured(&plan);
+    }
+}
+
+#[test]
+fn other_programs_have_none_and_are_told_apart() {
+    for path in ["kube-apiserver", "kubectl"].into_iter().flat_map(cached) {
+        println!("{}", path.display());
+        let bytes = fs::read(&path).expect("the program can be read");
+        assert_eq!(plan(&bytes), Err(PlanError::NotAKubelet));
+    }
+    let this_test = fs::read(env::current_exe().expect("a test has a file")).expect("the test can be read");
+    assert!(matches!(plan(&this_test), Err(PlanError::NotGo(_))));
+    assert!(matches!(plan(b"#!/bin/sh\n"), Err(PlanError::NotGo(_))));
+    assert!(matches!(plan(b""), Err(PlanError::NotGo(_))));
+}
+
+fn check_sites(plan: &Plan, bytes: &[u8]) {
+    let kinds: Vec<_> = plan.sites.iter().map(|site| site.kind).collect();
+    let [SiteKind::Request, checks @ .., SiteKind::Answer(status), SiteKind::End] = kinds.as_slice() else {
+        panic!("not request, checks, answer, end: {kinds:?}")
+    };
+    assert!(!checks.is_empty() && checks.iter().all(|kind| matches!(kind, SiteKind::Check(_))), "{checks:?}");
+    assert!(!matches!(status, Register::Rsp | Register::R14), "{status:?} holds no status");
+    for site in &plan.sites {
+        let start = usize::try_from(site.file_offset).expect("an offset in the file");
+        assert_eq!(bytes[start..start + site.bytes.len()], site.bytes, "{}: the proof is what is in the file", site.symbol);
+        match site.kind {
+            SiteKind::Request | SiteKind::End => assert_eq!((site.bytes.as_slice(), site.instruction.as_str()), (&[0x55][..], "push rbp")),
+            SiteKind::Check(_) => assert!(site.instruction.starts_with("jne 0x") && is_jump(&site.bytes, 5), "{site:?}"),
+            SiteKind::Answer(_) => assert!(site.instruction.starts_with("je 0x") && is_jump(&site.bytes, 4), "{site:?}"),
+        }
+        let wire = site.wire(&plan.layout);
+        assert_eq!((wire.address, wire.layout), (site.address, plan.layout));
+        if let SiteKind::Check(attributes) = site.kind {
+            assert_eq!((wire.attr_itab, wire.attr_data), (attributes.itab, attributes.data));
+        }
+    }
+}
+
+/// A conditional jump of that condition, short or near.
+fn is_jump(bytes: &[u8], condition: u8) -> bool {
+    match bytes {
+        [short, _] => *short == 0x70 | condition,
+        [0x0f, near, _, _, _, _] => *near == 0x80 | condition,
+        _ => false,
+    }
+}
+
+/// Relations that hold whatever the release.
+fn check_layout(l: &Layout) {
+    assert!([l.itab_response, l.itab_attributes, l.itab_user].iter().all(|itab| *itab != 0 && itab % 8 == 0), "{l:?}");
+    assert_eq!(l.request_method, 0, "Method is the first field of http.Request");
+    assert_eq!(l.request_url, 16, "URL follows it");
+    assert!(l.request_header > l.request_url && l.request_remote_addr < l.request_uri, "{l:?}");
+    assert_eq!((l.user_name, l.user_uid, l.user_groups, l.user_extra), (0, 16, 32, 56), "user.DefaultInfo");
+    assert_eq!((l.attributes_user, l.attributes_verb), (0, 16), "authorizer.AttributesRecord");
+    assert_eq!(l.response_conn, 0, "conn is the first field of http.response");
+    assert_eq!(l.itab_response2 != 0, l.response2_status != 0, "HTTP/2: both or none");
+    let m = &l.map;
+    assert_eq!(m.count, 0, "the compiler's len() relies on it");
+    if m.swiss == 1 {
+        assert_eq!((m.group_size, m.key, m.key_stride, m.value, m.value_stride), (8 + 8 * 40, 8, 40, 24, 40));
+        assert_eq!((m.dir, m.dir_len, m.table_groups, m.table_mask, m.old, m.overflow), (16, 24, 16, 24, 0, 0));
+    } else {
+        assert_eq!((m.group_size, m.key, m.key_stride, m.value, m.value_stride), (8 + 8 * 40 + 8, 8, 16, 8 + 8 * 16, 24));
+        assert_eq!((m.dir, m.dir_len, m.old, m.overflow, m.table_groups, m.table_mask), (16, 9, 24, 8 + 8 * 40, 0, 0));
+    }
+}
+
+fn check_measured(plan: &Plan) {
+    let version = plan.kubelet_version.as_deref().expect("the testbed sets the version");
+    let measured = MEASURED.iter().find(|(release, go, ..)| (*release, *go) == (version, plan.go_version.as_str()));
+    let Some((.., slots, swiss)) = measured else { return };
+    let expected: Vec<_> = slots.iter().map(|(itab, data, place)| Attributes { itab: *itab, data: *data, place: *place }).collect();
+    let found: Vec<_> = plan.sites.iter().filter_map(|site| if let SiteKind::Check(a) = site.kind { Some(a) } else { None }).collect();
+    assert_eq!(found, expected, "{version}");
+    assert_eq!(plan.layout.map.swiss, *swiss, "{version}");
+    assert!(plan.sites.iter().any(|site| site.kind == SiteKind::Answer(Register::Rdx)), "{version}");
+}
+
+fn cached(program: &str) -> Vec<PathBuf> {
+    let cache = env::var_os("KUBEWITNESS_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cache/kubewitness")));
+    let releases = cache.and_then(|cache| fs::read_dir(cache.join("kubernetes")).ok());
+    let mut found: Vec<_> = releases.into_iter().flatten().flatten().map(|r| r.path().join(program)).filter(|p| p.is_file()).collect();
+    found.sort();
+    found
+}
