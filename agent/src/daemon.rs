@@ -59,8 +59,8 @@ pub enum News {
     Connection(ConnectionStep),
     /// What the kernel programs counted so far.
     Counts(Counts),
-    /// A record could not be decoded.
-    Undecodable,
+    /// Records that could not be decoded so far.
+    Undecodable(u64),
     /// What is watched changed.
     Status(Status),
 }
@@ -96,6 +96,7 @@ pub struct Daemon<F> {
     exchanges: Exchanges,
     judge: Judge,
     foreign: BTreeSet<u32>,
+    undecodable: u64,
     tell: F,
 }
 
@@ -117,6 +118,7 @@ impl<F: FnMut(News)> Daemon<F> {
             judge: Judge::new(options.policy.clone(), IN_FLIGHT),
             kubelets: Kubelets::default(),
             foreign: BTreeSet::new(),
+            undecodable: 0,
             believed,
             options,
             probes,
@@ -188,7 +190,8 @@ impl<F: FnMut(News)> Daemon<F> {
             Ok(decoded) => decoded,
             Err(error) => {
                 debug!(%error, "a record was dropped");
-                return (self.tell)(News::Undecodable);
+                self.undecodable += 1;
+                return (self.tell)(News::Undecodable(self.undecodable));
             }
         };
         let (id, part) = match observation {

@@ -45,7 +45,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
                 self.metrics.connection_closed(port);
                 self.metrics.connection_without_request(SilentConnection::Evicted);
             }
-            News::Undecodable => self.metrics.record_undecodable(),
+            News::Undecodable(total) => self.metrics.records_lost(LostRecords::Undecodable, total),
             News::Counts(counts) => self.counts(counts),
             News::Status(status) => self.status(&status),
         }
@@ -62,6 +62,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             (LostRecords::Routine, Counter::LostRoutine),
             (LostRecords::Priority, Counter::LostPriority),
             (LostRecords::Socket, Counter::LostSocket),
+            (LostRecords::Contradicted, Counter::Contradicted),
         ] {
             self.metrics.records_lost(class, counts.of(counter));
         }

@@ -14,7 +14,7 @@ use procfs::{
 
 /// What a file is known by: a new inode or another size or time is another executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileId {
+pub(super) struct FileId {
     device: u64,
     inode: u64,
     size: u64,
@@ -23,7 +23,7 @@ pub struct FileId {
 
 impl FileId {
     /// The identity of the file at a path.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
         let meta = fs::metadata(path)?;
         Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) })
     }

@@ -70,8 +70,10 @@ pub enum LostRecords {
     Priority,
     /// There was no room in the ring for connections.
     Socket,
-    /// Memory contradicted the plan: nothing was reported.
+    /// Memory contradicted the plan: a check was reported without its user.
     Contradicted,
+    /// They could not be decoded.
+    Undecodable,
 }
 
 /// Why a connection has no request.
@@ -313,7 +315,7 @@ impl Sites {
 }
 
 impl LostRecords {
-    const ALL: [Self; 4] = [Self::Routine, Self::Priority, Self::Socket, Self::Contradicted];
+    const ALL: [Self; 5] = [Self::Routine, Self::Priority, Self::Socket, Self::Contradicted, Self::Undecodable];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -321,6 +323,7 @@ impl LostRecords {
             Self::Priority => "priority",
             Self::Socket => "socket",
             Self::Contradicted => "contradicted",
+            Self::Undecodable => "undecodable",
         }
     }
 }
