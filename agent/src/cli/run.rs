@@ -114,8 +114,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder =
-        Recorder { metrics, auditor, sink, readiness, clock: || Clock::new(now(), jiff::Timestamp::now()), counts: Counts::default() };
+    let mut recorder = Recorder { metrics, auditor, sink, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,
@@ -132,6 +131,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     }
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_clock() -> Clock {
+    Clock::new(now(), jiff::Timestamp::now())
 }
 
 /// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.

@@ -23,8 +23,10 @@ pub struct Recorder<C> {
     pub sink: Sink,
     /// Where health goes.
     pub readiness: watch::Sender<Readiness>,
-    /// Both clocks, read now: the wall's may be set while the agent runs.
-    pub clock: C,
+    /// What the wall's clock shows.
+    pub clock: Clock,
+    /// Reads both clocks: the wall's may be set while the agent runs.
+    pub read_clock: C,
     /// What was counted in the kernel when it was last looked at.
     pub counts: Counts,
 }
@@ -53,7 +55,8 @@ impl<C: FnMut() -> Clock> Recorder<C> {
 
     fn verdict(&mut self, verdict: &Verdict) {
         self.metrics.record(verdict);
-        let event = self.auditor.event(verdict, (self.clock)());
+        self.clock = self.clock.follow((self.read_clock)());
+        let event = self.auditor.event(verdict, self.clock);
         self.sink.send(event.to_line(), verdict.cause());
     }
 
@@ -83,7 +86,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         let kubelets: Vec<_> = status.attached.iter().map(info).collect();
         self.metrics.kubelets(&kubelets);
         let readiness = match (&status.refused, status.attached.first()) {
-            (_, Some(plan)) => Readiness::Attached(format!("watching kubelet {}", plan.kubelet_version.as_deref().unwrap_or("?"))),
+            (_, Some(plan)) => Readiness::Attached(format!("kubelet {}", plan.kubelet_version.as_deref().unwrap_or("?"))),
             (Some(reason), None) => Readiness::Blind(reason.clone()),
             (None, None) => Readiness::Waiting("no kubelet listens on this node yet".to_owned()),
         };
