@@ -92,7 +92,6 @@ impl Judge {
         let running = self.running.get_mut(&exchange.id)?;
         let at = exchange.answer.map_or_else(|| latest(&exchange), |(time, _)| time);
         running.exchange = exchange;
-        running.settled = true;
         running.judge(Stage::Answered, at, &self.policy)
     }
 

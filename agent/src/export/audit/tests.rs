@@ -90,9 +90,12 @@ fn all_stages_of_one_request_share_an_id_and_no_two_requests_do() {
         let complete = auditor.event(&judge.ended(build.clone().hijacked().seen()), clock());
         assert_eq!((started.stage, complete.stage), ("ResponseStarted", "ResponseComplete"));
         assert_eq!(started.audit_id, complete.audit_id);
-        let other = auditor.event(&judge.ended(build.goroutine(99).hijacked().seen()), clock());
+        let other = auditor.event(&judge.ended(build.clone().goroutine(99).hijacked().seen()), clock());
         assert_ne!(other.audit_id, complete.audit_id);
     }
+    // The same goroutine serves one request after the other: where the begin was not seen, what was tells them apart.
+    let checked_at = |nanos| attack().without_request().change_check(|check| check.time = Timestamp(nanos)).hijacked();
+    assert_ne!(auditor.event(&ended(checked_at(1)), clock()).audit_id, auditor.event(&ended(checked_at(2)), clock()).audit_id);
     let elsewhere = Auditor { namespace: Uuid::from_u128(8), ..auditor.clone() };
     let verdict = ended(attack().hijacked());
     assert_ne!(elsewhere.event(&verdict, clock()).audit_id, auditor.event(&verdict, clock()).audit_id);
