@@ -181,7 +181,9 @@ impl<F: FnMut(News)> Daemon<F> {
     fn drain(&mut self) -> usize {
         let mut records = Vec::new();
         let count = self.rings.drain(BATCH, |record| records.push(record));
-        records.iter().for_each(|record| self.take(record));
+        for record in &records {
+            self.take(record);
+        }
         count
     }
 

@@ -106,6 +106,7 @@ impl Lookup {
 
 /// One thing that the kernel programs reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box would be an allocation for each check")]
 pub enum Observation {
     /// A request reached the kubelet's server.
     Request(RequestId, Request),

@@ -145,7 +145,7 @@ fn describe(text: &mut String, plan: &Plan) {
     let _infallible = writeln!(text, "  kubelet {version}, {}, build id {build}", plan.go_version);
     let _infallible = writeln!(text, "  {} sites, all on instructions that the kernel emulates:", plan.sites.len());
     for site in &plan.sites {
-        let bytes: String = site.bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let bytes: Vec<_> = site.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let _infallible = writeln!(text, "\n  {:<8} {}", label(site.kind), site.symbol);
         let _infallible = writeln!(
             text,
@@ -153,7 +153,7 @@ fn describe(text: &mut String, plan: &Plan) {
             site.address,
             site.file_offset,
             site.instruction,
-            bytes.trim_end()
+            bytes.join(" ")
         );
         let _infallible = writeln!(text, "           {}", site.why);
     }

@@ -13,6 +13,7 @@ type Goroutine = (u32, u64);
 
 /// What reached the assembler about one request, connections aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box would be an allocation for each check")]
 pub enum Part {
     /// Its begin.
     Request(Request),
@@ -107,7 +108,9 @@ impl Exchanges {
 }
 
 fn ended(mut exchange: Exchange, gap: Option<Gap>) -> Step {
-    gap.into_iter().for_each(|gap| exchange.note(gap));
+    if let Some(gap) = gap {
+        exchange.note(gap);
+    }
     Step::Ended(exchange)
 }
 

@@ -89,7 +89,9 @@ fn goroutines(requests: u64) -> Vec<Vec<(RequestId, Part)>> {
 
 /// Takes from one of the goroutines at a time, as `choices` say.
 fn interleave(mut of: Vec<Vec<(RequestId, Part)>>, choices: &[usize]) -> Vec<(RequestId, Part)> {
-    of.iter_mut().for_each(|parts| parts.reverse());
+    for parts in &mut of {
+        parts.reverse();
+    }
     let mut merged = Vec::new();
     for choice in choices.iter().cycle() {
         of.retain(|parts| !parts.is_empty());
@@ -214,8 +216,8 @@ fn local(pid: u32) -> LocalCaller {
 
 #[test]
 fn a_request_knows_who_opened_its_connection() {
-    let process = || Process { pid: 4711, comm: "curl".to_owned(), cgroup: 0 };
     type Row = (Vec<(SocketEvent, Option<LocalCaller>)>, Caller);
+    let process = || Process { pid: 4711, comm: "curl".to_owned(), cgroup: 0 };
     let connected = || (SocketEvent::Connected(process()), Some(local(4711)));
     let table: Vec<Row> = vec![
         (vec![], Caller::Unknown),

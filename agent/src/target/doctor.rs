@@ -124,7 +124,7 @@ fn uprobe_multi() -> Finding {
 fn pid_namespace() -> Finding {
     const WHAT: &str = "PID namespace";
     // The kernel gives the initial PID namespace this inode (include/linux/proc_ns.h, PROC_PID_INIT_INO).
-    const INITIAL: u64 = 0xeffffffc;
+    const INITIAL: u64 = 0xefff_fffc;
     let own = fs::metadata("/proc/self/ns/pid").map(|meta| std::os::unix::fs::MetadataExt::ino(&meta));
     match own {
         Ok(INITIAL) => fine(WHAT, "it is the host's"),

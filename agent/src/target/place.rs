@@ -75,21 +75,18 @@ fn relative(root: &Path, path: &Path) -> String {
 /// The UID in a cgroup path of the kubelet (`pkg/kubelet/cm/pod_container_manager_linux.go`): `…/pod<uid>/…` with the cgroupfs driver,
 /// `…-pod<uid with _ for ->.slice/…` with systemd. A static pod's UID is a hash of 32 hexadecimal digits.
 fn pod_uid(paths: &str) -> Option<String> {
-    paths
-        .lines()
-        .flat_map(|line| line.split('/'))
-        .filter_map(|part| {
-            let part = part.strip_suffix(".slice").unwrap_or(part);
-            let (before, uid) = part.rsplit_once("pod")?;
-            if !(before.is_empty() || before.ends_with('-')) {
-                return None;
-            }
-            let uid = uid.replace('_', "-");
-            let digits = uid.chars().filter(char::is_ascii_hexdigit).count();
-            let dashes = uid.chars().filter(|c| *c == '-').count();
-            (digits == 32 && (dashes == 0 || dashes == 4) && digits + dashes == uid.len()).then_some(uid)
-        })
-        .next()
+    let mut parts = paths.lines().flat_map(|line| line.split('/'));
+    parts.find_map(|part| {
+        let part = part.strip_suffix(".slice").unwrap_or(part);
+        let (before, uid) = part.rsplit_once("pod")?;
+        if !(before.is_empty() || before.ends_with('-')) {
+            return None;
+        }
+        let uid = uid.replace('_', "-");
+        let digits = uid.chars().filter(char::is_ascii_hexdigit).count();
+        let dashes = uid.chars().filter(|c| *c == '-').count();
+        (digits == 32 && (dashes == 0 || dashes == 4) && digits + dashes == uid.len()).then_some(uid)
+    })
 }
 
 #[cfg(test)]
