@@ -1,0 +1,233 @@
+//! Bringing a cluster up, opening one that is up, and restarting its kubelet.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::image::{self, Executable, Image};
+use super::layout::{Layout, PROGRAMS};
+use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, down, network, pki, process, run};
+use crate::build::{ContainerdProgram, KubernetesProgram, etcd};
+use crate::host::{self, Host};
+
+/// How long a program may take to become ready on a busy machine. Usual are two to three seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub(super) fn up(options: &Options) -> Result<Cluster, ClusterError> {
+    let layout = Layout::new(&options.name)?;
+    let host = host::prepare()?;
+    build(options)?;
+    let begun = Instant::now();
+    let _lock = layout.claim()?;
+    if open(&options.name).is_ok() {
+        return Err(ClusterError::AlreadyUp(options.name.clone()));
+    }
+    down::clear(&layout)?;
+    let address = network::reserve_address(&layout)?;
+    let cluster = Cluster { layout, address, kubelet: options.kubelet, api_server: options.api_server };
+    match start(&cluster, options, &host) {
+        Ok(()) => {
+            eprintln!("the cluster {} is up after {:.1} s", options.name, begun.elapsed().as_secs_f32());
+            Ok(cluster)
+        }
+        Err(error) => {
+            // The first error is the one that explains; what cannot be removed now, the next `up` or `down` removes or names.
+            let _ = down::clear(&cluster.layout).and_then(|()| down::remove_folder(&cluster.layout));
+            Err(error)
+        }
+    }
+}
+
+pub(super) fn open(name: &str) -> Result<Cluster, ClusterError> {
+    let layout = Layout::new(name)?;
+    let cluster = fs::read(layout.record()).ok().and_then(|record| parse_record(layout.clone(), &record));
+    let whole = |cluster: &Cluster| PROGRAMS.iter().all(|program| process::recorded(&cluster.layout, program).is_some());
+    cluster.filter(whole).ok_or_else(|| ClusterError::NotUp(name.to_owned()))
+}
+
+pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+    if let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") {
+        kubelet.signal(Signal::TERM);
+        wait(&cluster.layout, "the kubelet did not end", "kubelet", || Ok(process::recorded(&cluster.layout, "kubelet").is_none()))?;
+    }
+    start_kubelet(cluster)
+}
+
+/// `PATH` for the programs: containerd finds its shim there.
+pub(super) fn program_path() -> OsString {
+    let shim = ContainerdProgram::Shim.recipe().path();
+    let mut path = shim.parent().unwrap_or(&shim).as_os_str().to_owned();
+    path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path
+}
+
+fn build(options: &Options) -> Result<(), ClusterError> {
+    etcd().build()?;
+    for program in [ContainerdProgram::Daemon, ContainerdProgram::Shim, ContainerdProgram::Ctr] {
+        program.recipe().build()?;
+    }
+    options.api_server.program(KubernetesProgram::ApiServer).build()?;
+    options.api_server.program(KubernetesProgram::Kubectl).build()?;
+    options.kubelet.program(KubernetesProgram::Kubelet).build()?;
+    Ok(())
+}
+
+fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), ClusterError> {
+    let (layout, address) = (&cluster.layout, cluster.address);
+    write_files(cluster, options, host)?;
+    network::create(layout, address)?;
+    cgroups::create(&layout.label())?;
+    process::start(layout, "etcd", &etcd().path(), &config::etcd_arguments(layout))?;
+    let containerd = ContainerdProgram::Daemon.recipe().path();
+    process::start(
+        layout,
+        "containerd",
+        &containerd,
+        &["--config".to_owned(), layout.path("containerd/config.toml").display().to_string()],
+    )?;
+    let api_server = cluster.api_server.program(KubernetesProgram::ApiServer).path();
+    process::start(layout, "kube-apiserver", &api_server, &config::api_server_arguments(layout, address))?;
+    import_images(layout, options, host)?;
+    wait(layout, "the API server did not become ready", "kube-apiserver", || {
+        Ok(succeeds(&mut cluster.kubectl(["get", "--raw", "/readyz"])))
+    })?;
+    start_kubelet(cluster)?;
+    cluster.service_account("default")?;
+    cluster.start_pod(POD, "default")?;
+    let record = json!({"address": address, "kubelet": cluster.kubelet.version(), "apiServer": cluster.api_server.version()});
+    write(&layout.record(), &record.to_string())
+}
+
+fn write_files(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), ClusterError> {
+    let (layout, address) = (&cluster.layout, cluster.address);
+    for folder in ["pki", "log", "run", "containerd/cni", "volume-plugins", "pod-logs"] {
+        let folder = layout.path(folder);
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+    }
+    pki::create(layout, address)?;
+    for user in ["admin", "node"] {
+        write(&layout.kubeconfig(user), &config::kubeconfig(layout, address, user).to_string())?;
+    }
+    write(&layout.path("audit-policy.json"), &config::audit_policy().to_string())?;
+    write(&layout.path("kubelet.json"), &config::kubelet(layout, options.kubelet, &options.kubelet_config).to_string())?;
+    write(&layout.path("containerd/config.toml"), &config::containerd(layout, &host.runc))
+}
+
+fn import_images(layout: &Layout, options: &Options, host: &Host) -> Result<(), ClusterError> {
+    let read = |path: &Path| fs::read(path).map_err(at(path));
+    let executable = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Executable { name, content: read(path)? })
+    };
+    let executables = options.image_files.iter().map(executable).collect::<Result<Vec<_>, ClusterError>>()?;
+    let images = [
+        Image { name: config::PAUSE_IMAGE, command: &["/bin/sleep", "2147483647"] },
+        Image { name: config::IMAGE, command: &["/bin/sh", "-c", "while true; do echo tick; sleep 1; done"] },
+    ];
+    let archive = layout.path("images.tar");
+    let bytes = image::archive(&read(&host.busybox)?, &executables, &images).map_err(at(&archive))?;
+    fs::write(&archive, bytes).map_err(at(&archive))?;
+    let ctr = |arguments: &[&str]| {
+        let mut command = Command::new(ContainerdProgram::Ctr.recipe().path());
+        command.arg("--address").arg(layout.containerd_socket()).args(["--namespace", "k8s.io"]).args(arguments);
+        command
+    };
+    wait(layout, "containerd did not become ready", "containerd", || Ok(succeeds(&mut ctr(&["version"]))))?;
+    // `--local` imports from this process: the transfer service would need the plugin for it.
+    run(ctr(&["images", "import", "--local"]).arg(&archive)).map(drop)
+}
+
+fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+    let layout = &cluster.layout;
+    process::start(layout, "kubelet", &cluster.kubelet_binary(), &config::kubelet_arguments(layout, cluster.address))?;
+    wait(layout, "the kubelet did not listen on port 10250", "kubelet", || Ok(cluster.kubelet_pid().is_some_and(listens)))
+}
+
+/// Whether something listens on port 10250 in the network namespace of a process. Asking the kernel puts no request into what the
+/// tests count.
+fn listens(pid: u32) -> bool {
+    ["tcp", "tcp6"]
+        .iter()
+        .any(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).is_ok_and(|table| has_listener(&table, 10250)))
+}
+
+/// Whether a table as in `/proc/net/tcp` holds a socket in the state LISTEN (0A) on the port.
+fn has_listener(table: &str, port: u16) -> bool {
+    let suffix = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        fields.next().is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some("0A")
+    })
+}
+
+/// Polls until `ready` says so. Fails at once when it fails or when a program of the cluster has ended, with the end of that program's log.
+pub(super) fn wait(
+    layout: &Layout,
+    otherwise: &str,
+    program: &'static str,
+    mut ready: impl FnMut() -> Result<bool, ClusterError>,
+) -> Result<(), ClusterError> {
+    let begun = Instant::now();
+    while !ready()? {
+        let expected = PROGRAMS.iter().filter(|name| layout.path(&format!("run/{name}")).exists());
+        if let Some(dead) = expected.into_iter().find(|name| process::recorded(layout, name).is_none()) {
+            return Err(not_ready(layout, format!("{dead} has ended"), dead));
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(not_ready(layout, format!("{otherwise} in {} s", PATIENCE.as_secs()), program));
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn not_ready(layout: &Layout, what: String, program: &'static str) -> ClusterError {
+    let log = fs::read(layout.log(program)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<_> = log.lines().collect();
+    ClusterError::NotReady { what, program, log: lines[lines.len().saturating_sub(25)..].join("\n") }
+}
+
+fn parse_record(layout: Layout, record: &[u8]) -> Option<Cluster> {
+    let record: Value = serde_json::from_slice(record).ok()?;
+    let text = |field: &str| record[field].as_str();
+    let address: Ipv4Addr = text("address")?.parse().ok()?;
+    Some(Cluster { layout, address, kubelet: text("kubelet")?.parse().ok()?, api_server: text("apiServer")?.parse().ok()? })
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+fn write(path: &Path, content: &str) -> Result<(), ClusterError> {
+    fs::write(path, content).map_err(at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_told_from_a_connection_and_from_other_ports() {
+        let line = |local: &str, remote: &str, state: &str| {
+            format!("  sl  local_address rem_address   st\n   0: {local} {remote} {state} 0:0 0:0\n")
+        };
+        for (local, remote, state, expected) in [
+            ("0100A8C0:280A", "00000000:0000", "0A", true),
+            ("00000000000000000000000000000000:280A", "00000000000000000000000000000000:0000", "0A", true),
+            ("0100A8C0:280A", "0100A8C0:D431", "01", false),
+            ("0100A8C0:D431", "0100A8C0:280A", "01", false),
+            ("0100A8C0:192B", "00000000:0000", "0A", false),
+        ] {
+            assert_eq!(has_listener(&line(local, remote, state), 10250), expected, "{local} {state}");
+        }
+        assert!(!has_listener("", 10250));
+    }
+}

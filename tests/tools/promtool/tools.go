@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package tools keeps the programs of the testbed in go.sum.
+package tools
+
+import (
+	_ "github.com/prometheus/prometheus/cmd/promtool"
+)
