@@ -8,11 +8,20 @@ use std::{
 use kubewitness::target::plan::{Attributes, Place, Plan, PlanError, SiteKind, plan};
 use kubewitness_wire::{Layout, Register};
 
-/// What was measured on running kubelets: release and toolchain, slots of `attr` in each clone of the filter, Swiss maps or not.
-const MEASURED: [(&str, &str, &[(i32, i32, Place)], u32); 3] = [
-    ("v1.30.14", "go1.23.12", &[(0x48, 0x80, Place::Frame), (0x18, 0x20, Place::Spill)], 0),
-    ("v1.36.3", "go1.26.8", &[(0x88, 0xe8, Place::Frame)], 1),
-    ("v1.37.2", "go1.27.3", &[(0x80, 0xe0, Place::Frame)], 1),
+/// What was measured on a running kubelet.
+struct Measured {
+    release: &'static str,
+    go: &'static str,
+    /// Slots of `attr` in each clone of the filter.
+    slots: &'static [(i32, i32, Place)],
+    /// 1 for Swiss maps.
+    swiss: u32,
+}
+
+const MEASURED: [Measured; 3] = [
+    Measured { release: "v1.30.14", go: "go1.23.12", slots: &[(0x48, 0x80, Place::Frame), (0x18, 0x20, Place::Spill)], swiss: 0 },
+    Measured { release: "v1.36.3", go: "go1.26.8", slots: &[(0x88, 0xe8, Place::Frame)], swiss: 1 },
+    Measured { release: "v1.37.2", go: "go1.27.3", slots: &[(0x80, 0xe0, Place::Frame)], swiss: 1 },
 ];
 
 #[test]
@@ -99,12 +108,13 @@ fn check_layout(l: &Layout) {
 
 fn check_measured(plan: &Plan) {
     let version = plan.kubelet_version.as_deref().expect("the testbed sets the version");
-    let measured = MEASURED.iter().find(|(release, go, ..)| (*release, *go) == (version, plan.go_version.as_str()));
-    let Some((.., slots, swiss)) = measured else { return };
-    let expected: Vec<_> = slots.iter().map(|(itab, data, place)| Attributes { itab: *itab, data: *data, place: *place }).collect();
+    let measured = MEASURED.iter().find(|m| (m.release, m.go) == (version, plan.go_version.as_str()));
+    let Some(measured) = measured else { return };
+    let expected: Vec<_> =
+        measured.slots.iter().map(|(itab, data, place)| Attributes { itab: *itab, data: *data, place: *place }).collect();
     let found: Vec<_> = plan.sites.iter().filter_map(|site| if let SiteKind::Check(a) = site.kind { Some(a) } else { None }).collect();
     assert_eq!(found, expected, "{version}");
-    assert_eq!(plan.layout.map.swiss, *swiss, "{version}");
+    assert_eq!(plan.layout.map.swiss, measured.swiss, "{version}");
     assert!(plan.sites.iter().any(|site| site.kind == SiteKind::Answer(Register::Rdx)), "{version}");
 }
 

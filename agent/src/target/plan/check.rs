@@ -131,3 +131,129 @@ fn overwrites(instruction: &Instruction, slot: i64) -> bool {
         && !matches!(instruction.mnemonic(), Mnemonic::Cmp | Mnemonic::Test)
         && plain_memory(instruction).is_none_or(|(base, at)| base == Register::RSP && at > slot - 64 && at < slot + 8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::plan::listing::{BASE, assemble};
+
+    /// As in 1.36.3.
+    const FILTER: &str = "
+        4c8b4210 mov r8, [rdx+0x10]
+        488b4218 mov rax, [rdx+0x18]
+        498b5028 mov rdx, [r8+0x28]
+        488bbc2488000000 mov rdi, [rsp+0x88]
+        488bb424e8000000 mov rsi, [rsp+0xe8]
+        ffd2 call rdx
+        6690 xchg ax, ax
+        4885ff test rdi, rdi
+        7500 jne
+        c3 ret";
+    const LOAD: &str = "498b5028 mov rdx, [r8+0x28]";
+    const ITAB: &str = "488bbc2488000000 mov rdi, [rsp+0x88]";
+    const DATA: &str = "488bb424e8000000 mov rsi, [rsp+0xe8]";
+    const FRAME: Attributes = Attributes { itab: 0x88, data: 0xe8, place: Place::Frame };
+    const SPILL: Attributes = Attributes { itab: 0x18, data: 0x20, place: Place::Spill };
+
+    /// The address of the jump and the place of the attributes, in a function of that listing.
+    fn found(listing: &str, spill: Result<Attributes, Doubt>) -> Result<(u64, Attributes), String> {
+        let bytes = assemble(listing);
+        let body = Body::decode(BASE, &bytes).map_err(|doubt| doubt.to_string())?;
+        let (jump, attributes) = find(&body, 0x28, spill).map_err(|doubt| doubt.to_string())?;
+        Ok((body.instructions()[jump].ip(), attributes))
+    }
+
+    #[test]
+    fn the_jump_after_the_call_is_found() {
+        let jump_after = |size: u64| BASE + size;
+        for (what, from, to, size, attributes) in [
+            ("as it is", LOAD, LOAD.to_owned(), 35, FRAME),
+            ("copied before the call", LOAD, "498b7028 mov rsi, [r8+0x28]\n4889f2 mov rdx, rsi".to_owned(), 38, FRAME),
+            ("no nop", "6690 xchg ax, ax", String::new(), 33, FRAME),
+            ("long nop", "6690 xchg ax, ax", "0f1f440000 nop".to_owned(), 38, FRAME),
+            ("itab from a register", ITAB, "4889c7 mov rdi, rax".to_owned(), 30, SPILL),
+            ("data from a register", DATA, "4889de mov rsi, rbx".to_owned(), 30, SPILL),
+            ("a branch to the load", "4c8b4210", "7508 jne\n4c8b4210".to_owned(), 37, FRAME),
+        ] {
+            assert_eq!(found(&FILTER.replace(from, &to), Ok(SPILL)), Ok((jump_after(size), attributes)), "{what}");
+        }
+    }
+
+    #[test]
+    fn doubt_is_named() {
+        let no_call = "no call through Authorize's slot";
+        for (what, from, to, doubt) in [
+            ("another slot", LOAD, "498b5020 mov rdx, [r8+0x20]".to_owned(), no_call),
+            ("not an itab", LOAD, "488b542428 mov rdx, [rsp+0x28]".to_owned(), no_call),
+            ("another result tested", "4885ff test rdi, rdi", "4885f6 test rsi, rsi".to_owned(), no_call),
+            ("the opposite jump", "7500 jne", "7400 je".to_owned(), no_call),
+            ("a tail jump", "ffd2 call rdx", "ffe2 jmp rdx".to_owned(), no_call),
+            ("the method replaced", ITAB, format!("4889c2 mov rdx, rax\n{ITAB}"), no_call),
+            ("another call between", ITAB, format!("e800000000 call\n{ITAB}"), no_call),
+            ("work between call and test", "6690 xchg ax, ax", "4889de mov rsi, rbx".to_owned(), no_call),
+            ("a branch to the call", "4c8b4210", "751c jne\n4c8b4210".to_owned(), no_call),
+            ("a branch to the jump", "4c8b4210", "7523 jne\n4c8b4210".to_owned(), no_call),
+            (
+                "a branch into an instruction",
+                "4c8b4210",
+                "751d jne\n4c8b4210".to_owned(),
+                "a branch into the middle of an instruction at 0x101f",
+            ),
+            ("two candidates", "c3 ret", FILTER.to_owned(), "a second call that may be Authorize at 0x1041"),
+            ("a slot written", DATA, format!("{DATA}\n4889842488000000 mov [rsp+0x88], rax"), "change before the call"),
+            ("a slot half written", DATA, format!("{DATA}\n48898424f0000000 mov [rsp+0xf0], rax"), ""),
+            ("a slot that the callee may write", ITAB, "488b7c2420 mov rdi, [rsp+0x20]".to_owned(), "not in the caller's own frame"),
+            ("one slot for both words", DATA, "488bb42488000000 mov rsi, [rsp+0x88]".to_owned(), "not in the caller's own frame"),
+        ] {
+            let result = found(&FILTER.replace(from, &to), Ok(SPILL));
+            match doubt {
+                // A neighbour of the slot is none of our business.
+                "" => assert!(result.is_ok(), "{what}: {result:?}"),
+                _ => assert!(result.as_ref().is_err_and(|said| said.contains(doubt)), "{what}: {result:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrapper_without_spills_matters_only_where_they_are_needed() {
+        let none = || Err(Doubt::at("no spills", 7));
+        assert_eq!(found(FILTER, none()).map(|(_, attributes)| attributes), Ok(FRAME));
+        assert_eq!(found(&FILTER.replace(DATA, "4889de mov rsi, rbx"), none()), Err("no spills at 0x7".to_owned()));
+    }
+
+    #[test]
+    fn the_wrapper_tells_where_it_spills() {
+        let framed = "
+            493b6610 cmp rsp, [r14+0x10]
+            7600 jbe
+            55 push rbp
+            4889e5 mov rbp, rsp
+            4883ec28 sub rsp, 0x28
+            48895c2440 mov [rsp+0x40], rbx
+            48894c2448 mov [rsp+0x48], rcx
+            48897c2450 mov [rsp+0x50], rdi
+            4889742458 mov [rsp+0x58], rsi
+            488b5020 mov rdx, [rax+0x20]
+            ffd2 call rdx
+            c3 ret";
+        let jumping = "
+            48895c2410 mov [rsp+0x10], rbx
+            48894c2418 mov [rsp+0x18], rcx
+            48897c2420 mov [rsp+0x20], rdi
+            4889742428 mov [rsp+0x28], rsi
+            488b5020 mov rdx, [rax+0x20]
+            ffe2 jmp rdx";
+        let spilled = |listing: &str| spill(&Body::decode(BASE, &assemble(listing)).expect("code")).ok();
+        assert_eq!(spilled(framed), Some(SPILL));
+        assert_eq!(spilled(jumping), Some(SPILL));
+        for (what, from, to) in [
+            ("no data", "4889742428 mov [rsp+0x28], rsi", ""),
+            ("itab replaced", "48897c2420", "4889f7 mov rdi, rsi\n48897c2420"),
+            ("stored after the jump", "48895c2410 mov [rsp+0x10], rbx", "ffe2 jmp rdx"),
+            ("below the return address", "4889742428 mov [rsp+0x28], rsi", "48897424d8 mov [rsp-0x28], rsi"),
+            ("another order", "4889742428 mov [rsp+0x28], rsi", "4889742410 mov [rsp+0x10], rsi"),
+        ] {
+            assert_eq!(spilled(&jumping.replace(from, to)), None, "{what}");
+        }
+    }
+}

@@ -31,3 +31,51 @@ fn frame_byte(instruction: &Instruction) -> Option<(i64, u64)> {
     let (base, place) = is_it.then(|| plain_memory(instruction))??;
     (base == Register::RSP).then(|| (place, instruction.immediate(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::plan::listing::{BASE, assemble};
+
+    const SERVE: &str = "
+        c644242700 mov byte [rsp+0x27], 0
+        488d1500010000 lea rdx
+        c644242701 mov byte [rsp+0x27], 1
+        488d3500020000 lea rsi
+        c644242703 mov byte [rsp+0x27], 3
+        ffd2 call rdx
+        c644242701 mov byte [rsp+0x27], 1
+        ffd2 call rdx
+        c644242700 mov byte [rsp+0x27], 0
+        ffd2 call rdx
+        c3 ret";
+    /// What the two `lea` take: relative to the instruction after them.
+    const FIRST: u64 = BASE + 12 + 0x100;
+    const SECOND: u64 = BASE + 24 + 0x200;
+
+    fn doubt(listing: &str, deferred: u64) -> Option<String> {
+        let bytes = assemble(listing);
+        runs_last(&Body::decode(BASE, &bytes).expect("code"), deferred).err().map(|doubt| doubt.to_string())
+    }
+
+    #[test]
+    fn only_the_first_deferred_call_runs_last() {
+        assert_eq!(doubt(SERVE, FIRST), None);
+        let not_last = "it does not run last";
+        let not_once = "not registered exactly once";
+        let starts_set = SERVE.replacen("c644242700 mov byte [rsp+0x27], 0", "c644242702 mov byte [rsp+0x27], 2", 1);
+        let no_start = SERVE.replacen("c644242700 mov byte [rsp+0x27], 0", "0f1f440000 nop", 1);
+        let twice = SERVE.replace("488d3500020000 lea rsi", "488d35f4000000 lea rsi");
+        for (what, listing, deferred, expected) in [
+            ("the second", SERVE, SECOND, not_last),
+            ("another bit was set", &starts_set, FIRST, not_last),
+            ("no bits before", &no_start, FIRST, not_last),
+            ("no bits after", "488d1500010000 lea rdx\nc3 ret", BASE + 7 + 0x100, not_last),
+            ("not registered", SERVE, FIRST + 1, not_once),
+            ("registered twice", &twice, FIRST, not_once),
+        ] {
+            let said = doubt(listing, deferred);
+            assert!(said.as_ref().is_some_and(|said| said.contains(expected)), "{what}: {said:?}");
+        }
+    }
+}

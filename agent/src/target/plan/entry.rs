@@ -58,3 +58,52 @@ pub(super) fn first_push(body: &Body<'_>) -> Result<usize, Doubt> {
     }
     Ok(push)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::plan::listing::{BASE, assemble};
+
+    /// A function with a large frame; with a small one SP itself is compared.
+    const LARGE: &str = "
+        4c8da424e8feffff lea r12, [rsp-0x118]
+        4d3b6610 cmp r12, [r14+0x10]
+        7608 jbe
+        55 push rbp
+        4889e5 mov rbp, rsp
+        488b5808 mov rbx, [rax+8]
+        e8fbffffff call
+        ebe3 jmp";
+    const LEA: &str = "4c8da424e8feffff lea r12, [rsp-0x118]";
+    const CMP: &str = "4d3b6610 cmp r12, [r14+0x10]";
+
+    fn found(listing: &str) -> Result<u64, String> {
+        let bytes = assemble(listing);
+        let body = Body::decode(BASE, &bytes).map_err(|doubt| doubt.to_string())?;
+        first_push(&body).map(|index| body.instructions()[index].ip()).map_err(|doubt| doubt.to_string())
+    }
+
+    #[test]
+    fn the_first_push_after_the_stack_check_is_found() {
+        assert_eq!(found(LARGE), Ok(BASE + 14));
+        let small = LARGE.replace(LEA, "").replace(CMP, "493b6610 cmp rsp, [r14+0x10]").replace("ebe3", "ebeb");
+        assert_eq!(found(&small), Ok(BASE + 6));
+    }
+
+    #[test]
+    fn doubt_is_named() {
+        for (what, from, to, doubt) in [
+            ("no push", "55 push rbp", "90 nop", "no `push rbp`"),
+            ("another push", "55 push rbp", "53 push rbx", "no `push rbp`"),
+            ("no check", CMP, "4d3b6618 cmp r12, [r14+0x18]", "no stack check"),
+            ("check without a jump", "7608 jbe", "6690 xchg ax, ax", "no stack check"),
+            ("an argument changed", LEA, "488da424e8feffff lea rsp, [rsp-0x118]", "not part of a stack check"),
+            ("a call before", LEA, "e800000000 call\n0f1f00 nop", "not part of a stack check"),
+            ("a branch to the push", "ebe3 jmp", "ebf1 jmp", "a branch leads past the stack check"),
+            ("a branch to the check", "ebe3 jmp", "ebeb jmp", "a branch leads past the stack check"),
+        ] {
+            let result = found(&LARGE.replace(from, to));
+            assert!(result.as_ref().is_err_and(|said| said.contains(doubt)), "{what}: {result:?}");
+        }
+    }
+}

@@ -10,6 +10,8 @@ mod deferred;
 mod entry;
 mod error;
 mod layout;
+#[cfg(test)]
+mod listing;
 mod report;
 mod version;
 
