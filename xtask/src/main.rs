@@ -4,6 +4,7 @@
 
 mod args;
 mod build;
+mod cluster;
 mod machine;
 mod progress;
 mod project;
@@ -21,6 +22,7 @@ type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>)
 const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
     ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
+    ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
 ];
 
