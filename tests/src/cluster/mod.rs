@@ -197,6 +197,11 @@ impl Cluster {
         self.layout.audit_log()
     }
 
+    /// The kubelet's `podLogsDir`, whose entries name the pods.
+    pub fn pod_logs(&self) -> PathBuf {
+        self.layout.path("pod-logs")
+    }
+
     /// The certificate of the CA that signed the API server's and the kubelet's certificates.
     pub fn ca(&self) -> PathBuf {
         self.layout.certificate("ca")
