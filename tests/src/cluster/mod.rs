@@ -16,6 +16,7 @@ mod layout;
 mod network;
 mod pki;
 mod process;
+mod residue;
 mod up;
 
 use std::io;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::image::{self, Executable, Image};
 use super::layout::{Layout, PROGRAMS};
-use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, down, network, pki, process, run};
+use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, down, network, pki, process, residue, run};
 use crate::build::{ContainerdProgram, KubernetesProgram, etcd};
 use crate::host::{self, Host};
 
@@ -30,6 +30,7 @@ pub(super) fn up(options: &Options) -> Result<Cluster, ClusterError> {
         return Err(ClusterError::AlreadyUp(options.name.clone()));
     }
     down::clear(&layout)?;
+    residue::expect_kubelet_folder()?;
     let address = network::reserve_address(&layout)?;
     let cluster = Cluster { layout, address, kubelet: options.kubelet, api_server: options.api_server };
     match start(&cluster, options, &host) {
