@@ -11,7 +11,14 @@ use super::Recipe;
 pub(super) fn describe(recipe: &Recipe) -> io::Result<String> {
     let mut files = Vec::new();
     collect(&recipe.module, &recipe.module, &mut files)?;
-    Ok(format!("toolchain {}\npackage {}\nldflags {}\nmodule {}\n", recipe.toolchain, recipe.package, recipe.linker_flags, digest(files)))
+    Ok(format!(
+        "toolchain {}\npackage {}\ntags {}\nldflags {}\nmodule {}\n",
+        recipe.toolchain,
+        recipe.package,
+        recipe.tags,
+        recipe.linker_flags,
+        digest(files)
+    ))
 }
 
 /// Adds every file below `folder` with its path relative to `root`. Go tests are left out: they do not change the program.

@@ -230,7 +230,8 @@ impl Cluster {
         command
     }
 
-    /// Ends the kubelet with SIGTERM and starts it again from the same file; returns when it answers. Pods keep running.
+    /// Ends the kubelet with SIGTERM and starts it again from the same file. Pods keep running. Returns when the
+    /// new one runs a command in `default/web` again, which is asked with `kubectl exec` until it works.
     pub fn restart_kubelet(&self) -> Result<(), ClusterError> {
         up::restart_kubelet(self)
     }

@@ -58,7 +58,10 @@ pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
         kubelet.signal(Signal::TERM);
         wait(&cluster.layout, "the kubelet did not end", "kubelet", || Ok(process::recorded(&cluster.layout, "kubelet").is_none()))?;
     }
-    start_kubelet(cluster)
+    start_kubelet(cluster)?;
+    // A kubelet listens before it has read which pods it has from the API server.
+    let knows_its_pods = || Ok(succeeds(&mut cluster.kubectl(["exec", POD, "--", "true"])));
+    wait(&cluster.layout, "the kubelet did not find its pods again", "kubelet", knows_its_pods)
 }
 
 /// `PATH` for the programs: containerd finds its shim there.
