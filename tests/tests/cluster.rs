@@ -16,6 +16,11 @@ impl Drop for Guard {
     }
 }
 
+/// A name that no other run on this machine has: namespaces and cgroups are the machine's, and `down` asks nobody.
+fn unique(what: &str) -> String {
+    format!("{what}-{}", std::process::id())
+}
+
 /// Standard output and whether the command ended well.
 fn output(command: &mut Command) -> (String, bool) {
     let output = command.output().expect("the command starts");
@@ -50,14 +55,14 @@ fn traces(cluster: &str) -> Vec<String> {
 #[test]
 #[ignore = "needs root"]
 fn a_cluster_comes_up_serves_and_leaves_nothing() {
-    let mut options = Options::named("smoke");
+    let name = unique("smoke");
+    let mut options = Options::named(&name);
     options.kubelet_config = serde_json::json!({"readOnlyPort": 10255});
     options.image_files = vec![OwnProgram::SpdyExec.recipe().build().unwrap()];
-    Cluster::down("smoke").unwrap();
     let cluster = Guard(Cluster::up(&options).unwrap());
     assert!(matches!(Cluster::up(&options), Err(ClusterError::AlreadyUp(_))));
     let cluster = &cluster.0;
-    assert!(!traces("smoke").is_empty(), "the search for traces finds a cluster that is up");
+    assert!(!traces(&name).is_empty(), "the search for traces finds a cluster that is up");
 
     assert_eq!(output(&mut cluster.kubectl(["exec", POD, "--", "echo", "hello"])), ("hello\n".to_owned(), true));
     assert!(output(&mut cluster.kubectl(["logs", POD])).0.starts_with("tick\n"));
@@ -72,11 +77,11 @@ fn a_cluster_comes_up_serves_and_leaves_nothing() {
     cluster.restart_kubelet().unwrap();
     assert_ne!(cluster.kubelet_pid().unwrap(), kubelet);
     assert_eq!(output(&mut cluster.kubectl(["exec", POD, "--", "echo", "again"])), ("again\n".to_owned(), true));
-    assert_eq!(Cluster::open("smoke").unwrap().kubelet_pid(), cluster.kubelet_pid());
+    assert_eq!(Cluster::open(&name).unwrap().kubelet_pid(), cluster.kubelet_pid());
 
-    Cluster::down("smoke").unwrap();
-    assert_eq!(traces("smoke"), Vec::<String>::new());
-    assert!(matches!(Cluster::open("smoke"), Err(ClusterError::NotUp(_))));
+    Cluster::down(&name).unwrap();
+    assert_eq!(traces(&name), Vec::<String>::new());
+    assert!(matches!(Cluster::open(&name), Err(ClusterError::NotUp(_))));
 }
 
 /// A token that holds `get nodes/proxy` runs commands over SPDY with GET, also from inside a pod; without the right it cannot.
@@ -84,7 +89,7 @@ fn the_hole_is_there(cluster: &Cluster) {
     cluster.service_account("legacy").unwrap();
     cluster.grant("legacy", &["get"], &["nodes/proxy"]).unwrap();
     cluster.start_pod("agent", "legacy").unwrap();
-    let file = std::env::temp_dir().join("kubewitness-smoke-token");
+    let file = std::env::temp_dir().join(cluster.name());
     fs::write(&file, cluster.token("legacy", Some("agent")).unwrap().expose()).unwrap();
     let server = format!("https://{}:10250", cluster.address());
     let call = |method: &str| {
@@ -105,8 +110,7 @@ fn the_hole_is_there(cluster: &Cluster) {
 fn clusters_of_other_releases_run_side_by_side() {
     let up = |release: Release| {
         std::thread::spawn(move || {
-            let name = format!("side-{}", release.minor());
-            Cluster::down(&name).unwrap();
+            let name = unique(&format!("side{}", release.minor()));
             Guard(Cluster::up(&Options { kubelet: release, ..Options::named(&name) }).unwrap())
         })
     };
@@ -121,5 +125,5 @@ fn clusters_of_other_releases_run_side_by_side() {
     let remaining = clusters.next().unwrap();
     assert_eq!(output(&mut remaining.0.kubectl(["exec", POD, "--", "echo", "untouched"])), ("untouched\n".to_owned(), true));
     drop(remaining);
-    assert_eq!([traces("side-30"), traces("side-37")], [Vec::<String>::new(), Vec::new()]);
+    assert_eq!(["side30", "side37"].map(|what| traces(&unique(what))), [Vec::<String>::new(), Vec::new()]);
 }

@@ -11,11 +11,12 @@ use super::Recipe;
 pub(super) fn describe(recipe: &Recipe) -> io::Result<String> {
     let mut files = Vec::new();
     collect(&recipe.module, &recipe.module, &mut files)?;
+    // A recipe without tags has no line for them, so that its text is the same as before there were tags.
+    let tags = if recipe.tags.is_empty() { String::new() } else { format!("tags {}\n", recipe.tags) };
     Ok(format!(
-        "toolchain {}\npackage {}\ntags {}\nldflags {}\nmodule {}\n",
+        "toolchain {}\npackage {}\n{tags}ldflags {}\nmodule {}\n",
         recipe.toolchain,
         recipe.package,
-        recipe.tags,
         recipe.linker_flags,
         digest(files)
     ))

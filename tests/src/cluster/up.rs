@@ -55,8 +55,13 @@ pub(super) fn open(name: &str) -> Result<Cluster, ClusterError> {
 
 pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     if let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") {
+        // Without its record it may end; with it, that would be taken for a crash.
+        residue::remove_file(&cluster.layout.path("run/kubelet"))?;
         kubelet.signal(Signal::TERM);
-        wait(&cluster.layout, "the kubelet did not end", "kubelet", || Ok(process::recorded(&cluster.layout, "kubelet").is_none()))?;
+        wait(&cluster.layout, "the kubelet did not end", "kubelet", || {
+            kubelet.reap();
+            Ok(!kubelet.is_alive())
+        })?;
     }
     start_kubelet(cluster)?;
     // A kubelet listens before it has read which pods it has from the API server.
