@@ -53,6 +53,29 @@ fn other_programs_have_none_and_are_told_apart() {
     assert!(matches!(plan(b""), Err(PlanError::NotGo(_))));
 }
 
+/// A kubelet is too large to copy for each case: a byte is replaced and put back.
+#[test]
+fn a_damaged_kubelet_never_panics() {
+    let Some(path) = cached("kubelet").into_iter().min_by_key(|path| fs::metadata(path).map_or(u64::MAX, |m| m.len())) else {
+        println!("no kubelet in the cache: nothing was damaged");
+        return;
+    };
+    let mut bytes = fs::read(&path).expect("the kubelet can be read");
+    let whole = plan(&bytes).expect("a plan");
+    let places = whole.sites.iter().flat_map(|site| site.file_offset - 40..site.file_offset + 8);
+    let mut without_plan = 0;
+    for place in places.step_by(3).map(|place| usize::try_from(place).expect("an offset in the file")) {
+        let was = std::mem::replace(&mut bytes[place], 0x06);
+        without_plan += usize::from(plan(&bytes).is_err());
+        bytes[place] = was;
+    }
+    assert!(without_plan > 0, "0x06 is no instruction, so some of these must be doubted");
+    assert_eq!(plan(&bytes), Ok(whole), "a plan depends on the bytes alone");
+    for cut in [64, 4096, bytes.len() / 2, bytes.len() - 1] {
+        assert!(plan(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
 fn check_sites(plan: &Plan, bytes: &[u8]) {
     let kinds: Vec<_> = plan.sites.iter().map(|site| site.kind).collect();
     let [SiteKind::Request, checks @ .., SiteKind::Answer(status), SiteKind::End] = kinds.as_slice() else {
