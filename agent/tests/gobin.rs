@@ -2,13 +2,20 @@
 
 use std::{env, fs, ops::Range, path::PathBuf, process::Command, sync::OnceLock};
 
-use kubewitness::gobin::{Error, Executable, Kind, METHODS, MapShape, fuzz_entry};
+use kubewitness::gobin::{Architecture, Error, Executable, Kind, METHODS, MapShape, fuzz_entry};
 use object::{Object, ObjectSection};
 use proptest::prelude::*;
 
 /// The last of each Go release; those that are not on this machine are left out, and said so.
 const TOOLCHAINS: [&str; 7] = ["go1.21.13", "go1.22.12", "go1.23.12", "go1.24.13", "go1.25.7", "go1.26.8", "go1.27.3"];
-const FORMS: [&str; 2] = ["exe", "pie"];
+const FORMS: [Form; 2] = [Form { architecture: "amd64", mode: "exe" }, Form { architecture: "amd64", mode: "pie" }];
+const ARM64: Form = Form { architecture: "arm64", mode: "exe" };
+
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    architecture: &'static str,
+    mode: &'static str,
+}
 
 #[test]
 fn every_form_of_a_program_is_read() {
@@ -16,10 +23,20 @@ fn every_form_of_a_program_is_read() {
         for form in FORMS {
             match build(toolchain, form) {
                 Some(bytes) => check(&bytes, toolchain),
-                None => println!("{toolchain} {form}: not checked, this machine cannot build it"),
+                None => println!("{toolchain} {form:?}: not checked, this machine cannot build it"),
             }
         }
     }
+}
+
+#[test]
+fn the_tables_are_the_same_on_arm64() {
+    let Some(bytes) = build("go1.26.8", ARM64) else {
+        println!("{ARM64:?}: not checked, this machine cannot build it");
+        return;
+    };
+    assert_eq!(Executable::parse(&bytes).map(|e| e.architecture()), Ok(Architecture::Aarch64));
+    check(&bytes, "go1.26.8");
 }
 
 fn check(bytes: &[u8], toolchain: &str) {
@@ -84,7 +101,7 @@ fn what_is_no_go_executable_is_told_apart() {
     ] {
         assert_eq!(Executable::parse(bytes).err(), Some(error), "{what}");
     }
-    if let Some(mut bytes) = build("go1.26.8", "exe") {
+    if let Some(mut bytes) = build("go1.26.8", FORMS[0]) {
         // e_shoff, e_shnum and e_shstrndx: the section headers are gone.
         bytes[0x28..0x30].fill(0);
         bytes[0x3c..0x40].fill(0);
@@ -144,18 +161,19 @@ fn regions(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// The sample as that toolchain builds it, stripped; `None` where the toolchain is not on this machine.
-fn build(toolchain: &str, form: &str) -> Option<Vec<u8>> {
+fn build(toolchain: &str, Form { architecture, mode }: Form) -> Option<Vec<u8>> {
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sample");
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("sample-{toolchain}-{form}-{:?}", std::thread::current().id()));
+    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("sample-{toolchain}-{architecture}-{mode}-{:?}", std::thread::current().id()));
     let built = Command::new("go")
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-buildmode", form, "-o"])
+        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-buildmode", mode, "-o"])
         .arg(&program)
         .arg(".")
         .current_dir(source)
         .env("GOTOOLCHAIN", toolchain)
         .env("CGO_ENABLED", "0")
         .env("GOOS", "linux")
-        .env("GOARCH", "amd64")
+        .env("GOARCH", architecture)
         .env("GOPROXY", "off")
         .env("GOFLAGS", "-mod=mod")
         .output();
