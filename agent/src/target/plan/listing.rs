@@ -46,7 +46,7 @@ mod tests {
     const SITES: [&[&[u8]]; 3] =
         [&[LOAD_METHOD, LOAD_ITAB, LOAD_DATA, CALL, TEST, JNE], &[COMPARE_101, JE, COMPARE_400], &[CHECK_STACK, JBE, PUSH]];
     /// What may change their minds: nops, copies, stores, other jumps and calls.
-    const NOISE: [&[u8]; 16] = [
+    const NOISE: [&[u8]; 17] = [
         &[0x90],
         &[0x66, 0x90],
         &[0x49, 0x8b, 0x70, 0x28],
@@ -58,6 +58,7 @@ mod tests {
         &[0xeb, 0x04],
         &[0xff, 0xe2],
         &[0x53],
+        &[0x48, 0x29, 0xc4],
         CALL,
         TEST,
         JNE,
