@@ -37,6 +37,7 @@ fn every_cached_kubelet_has_a_plan() {
         check_sites(&plan, &bytes);
         check_layout(&plan.layout);
         check_measured(&plan);
+        check_json(&plan);
     }
 }
 
@@ -139,6 +140,17 @@ fn check_measured(plan: &Plan) {
     assert_eq!(found, expected, "{version}");
     assert_eq!(plan.layout.map.swiss, measured.swiss, "{version}");
     assert!(plan.sites.iter().any(|site| site.kind == SiteKind::Answer(Register::Rdx)), "{version}");
+}
+
+fn check_json(plan: &Plan) {
+    let json = serde_json::to_value(plan).expect("a plan is data");
+    let [first, ..] = plan.sites.as_slice() else { panic!("no sites") };
+    assert_eq!(json["sites"][0]["kind"], "request");
+    assert_eq!(json["sites"][0]["address"], format!("{:#x}", first.address));
+    assert_eq!(json["sites"][0]["file_offset"], format!("{:#x}", first.file_offset));
+    assert_eq!(json["sites"][0]["bytes"], "55");
+    assert_eq!(json["layout"]["itab *user.DefaultInfo"], format!("{:#x}", plan.layout.itab_user));
+    assert_eq!(json["layout"]["url.URL.Path"], plan.layout.url_path);
 }
 
 fn cached(program: &str) -> Vec<PathBuf> {
