@@ -119,3 +119,27 @@ fn offsets(l: &Layout) -> Vec<(&'static str, u32)> {
         ("map table.groups.lengthMask", m.table_mask),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_a_layout_is_reported() {
+        let reserved = 1;
+        let layout = Layout::default();
+        let reported = 8 * itabs(&layout).len() + 4 * (offsets(&layout).len() + reserved);
+        assert_eq!(reported, size_of::<Layout>(), "a field of the layout has no name here");
+    }
+
+    #[test]
+    fn registers_are_numbered_as_the_processor_does() {
+        for (register, wire) in
+            [(iced_x86::Register::RAX, Register::Rax), (iced_x86::Register::RDI, Register::Rdi), (iced_x86::Register::R15, Register::R15)]
+        {
+            assert_eq!(wire_register(register), Some(wire));
+            assert_eq!(register.number(), wire as usize);
+        }
+        assert_eq!(wire_register(iced_x86::Register::EAX), None);
+    }
+}
