@@ -158,6 +158,7 @@ impl<F: FnMut(News)> Daemon<F> {
                 }
                 busy = Instant::now();
             }
+            self.probes.log();
             let lasting = self.witness.lasting(now());
             self.tell_all(lasting);
             for pid in gone {

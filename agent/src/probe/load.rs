@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::target::plan::{Plan, SiteKind};
 
-use super::{BtfError, Rings, kernel_offsets};
+use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
@@ -86,6 +86,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
+    log: KernelLog,
 }
 
 /// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
@@ -116,6 +117,8 @@ impl Probes {
         let kernel = Plain(kernel);
         let mut loader = EbpfLoader::new();
         loader.override_global("KERNEL", &kernel, true);
+        let level = kernel_log::level();
+        loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
         for program in PROGRAMS {
             uprobe(&mut ebpf, program)?.load().map_err(|source| ProbeError::Program { program, source })?;
@@ -126,6 +129,7 @@ impl Probes {
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
+            log: KernelLog::new(&mut ebpf),
             ebpf,
         };
         Self::finish(this)
@@ -198,6 +202,11 @@ impl Probes {
     pub fn detach(&mut self, attachment: Attachment) {
         drop(attachment.links);
         self.free.extend(attachment.sites);
+    }
+
+    /// Logs what the kernel programs said about themselves.
+    pub fn log(&mut self) {
+        self.log.flush();
     }
 
     /// What was counted in the kernel, over all CPUs.
