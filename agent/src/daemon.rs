@@ -144,18 +144,17 @@ impl<F: FnMut(News)> Daemon<F> {
         Ok(this)
     }
 
-    /// Works until `stop` is readable, then handles what is still in the rings.
+    /// Works until `stop` is readable; then takes the probes off and handles what is still in the rings.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), DaemonError> {
         let mut counted = Instant::now();
         let mut busy = Instant::now();
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
-            // A flood must not keep the rest from its turn.
-            for _ in 0..DRAINS {
-                if self.drain() == 0 {
-                    break;
-                }
+            if stopping {
+                return self.finish();
+            }
+            if self.drain() {
                 busy = Instant::now();
             }
             self.probes.log();
@@ -164,15 +163,24 @@ impl<F: FnMut(News)> Daemon<F> {
             for pid in gone {
                 self.gone(pid);
             }
-            if stopping || counted.elapsed() >= COUNT {
+            if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                let counts = self.probes.counts()?;
-                (self.tell)(News::Counts(counts));
-            }
-            if stopping {
-                return Ok(());
+                self.count()?;
             }
         }
+    }
+
+    fn finish(&mut self) -> Result<(), DaemonError> {
+        self.kubelets.release(&mut self.probes);
+        self.drain();
+        self.probes.log();
+        self.count()
+    }
+
+    fn count(&mut self) -> Result<(), DaemonError> {
+        let counts = self.probes.counts()?;
+        (self.tell)(News::Counts(counts));
+        Ok(())
     }
 
     /// Whether to stop, and which watched processes ended.
@@ -185,13 +193,18 @@ impl<F: FnMut(News)> Daemon<F> {
         Ok((waited.ready.contains(&0), gone))
     }
 
-    fn drain(&mut self) -> usize {
+    /// Handles what is in the rings; false if there was nothing. A flood must not keep the rest from its turn, so this ends.
+    fn drain(&mut self) -> bool {
         let mut records = Vec::new();
-        let count = self.rings.drain(BATCH, |record| records.push(record));
-        for record in &records {
-            self.take(record);
+        for round in 0..DRAINS {
+            if self.rings.drain(BATCH, |record| records.push(record)) == 0 {
+                return round > 0;
+            }
+            for record in records.drain(..) {
+                self.take(&record);
+            }
         }
-        count
+        true
     }
 
     fn take(&mut self, record: &Bytes) {

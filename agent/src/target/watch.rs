@@ -117,6 +117,13 @@ impl Kubelets {
         }
     }
 
+    /// Takes the probes off all executables: no program runs any more when this returns.
+    pub fn release(&mut self, probes: &mut Probes) {
+        for target in self.targets.drain(..) {
+            probes.detach(target.attachment);
+        }
+    }
+
     /// Descriptors that become readable when a watched process ends, with its id.
     pub fn lives(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
