@@ -13,7 +13,7 @@ use aya::{
 use kubewitness_wire as wire;
 use thiserror::Error;
 
-use crate::target::plan::{Plan, SiteKind};
+use crate::target::plan::Plan;
 
 use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
 
@@ -65,18 +65,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The programs that sit on instructions of a kubelet, the last one of a request first: an instruction must not be hit before those
-/// that follow it can be, else a request is seen half.
+/// The programs that sit on instructions of a kubelet, called like the kind of their site. The last one of a request comes first: an
+/// instruction must not be hit before those that follow it can be, else a request is seen half.
 const PROGRAMS: [&str; 4] = ["end", "answer", "check", "request"];
-
-const fn program_of(kind: SiteKind) -> &'static str {
-    match kind {
-        SiteKind::Request => "request",
-        SiteKind::Check(_) => "check",
-        SiteKind::Answer(_) => "answer",
-        SiteKind::End => "end",
-    }
-}
 
 /// The loaded programs.
 pub struct Probes {
@@ -184,7 +175,7 @@ impl Probes {
     fn attach_all(&mut self, file: &Path, plan: &Plan, attachment: &mut Attachment) -> Result<(), ProbeError> {
         for program in PROGRAMS {
             let mut points = Vec::new();
-            for site in plan.sites.iter().filter(|site| program_of(site.kind) == program) {
+            for site in plan.sites.iter().filter(|site| site.kind.label() == program) {
                 let index = self.free.pop_first().ok_or(ProbeError::TooManySites)?;
                 attachment.sites.push(index);
                 self.sites.set(index, &Plain(site.wire(&plan.layout)), 0)?;

@@ -5,21 +5,35 @@ use std::fmt;
 use kubewitness_wire::{Layout, Register};
 use serde::{Serialize, Serializer};
 
-use super::{Attributes, Plan};
+use super::{Attributes, Plan, SiteKind};
 use crate::gobin;
 
 impl fmt::Display for Plan {
-    /// One paragraph a site.
+    /// One paragraph a site, under a line about the executable.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unknown = "unknown";
         let version = self.kubelet_version.as_deref().unwrap_or(unknown);
         writeln!(f, "kubelet {version}, {}, build id {}", self.go_version, self.build_id.as_deref().unwrap_or(unknown))?;
+        writeln!(f, "{} sites, all on instructions that the kernel emulates:", self.sites.len())?;
         for site in &self.sites {
+            writeln!(f, "\n{:<8} {}", site.kind.label(), site.symbol)?;
             let bytes = gobin::hex(&site.bytes);
-            writeln!(f, "{:?}\n  {}", site.kind, site.symbol)?;
-            writeln!(f, "  {:#x}, file offset {:#x}: {}  ({bytes})\n  {}", site.address, site.file_offset, site.instruction, site.why)?;
+            writeln!(f, "         address {:#x}, file offset {:#x}: `{}` ({bytes})", site.address, site.file_offset, site.instruction)?;
+            writeln!(f, "         {}", site.why)?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
+        self.notes.iter().try_for_each(|note| writeln!(f, "\nnote: {note}"))
+    }
+}
+
+impl SiteKind {
+    /// A word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Check(_) => "check",
+            Self::Answer(_) => "answer",
+            Self::End => "end",
+        }
     }
 }
 
