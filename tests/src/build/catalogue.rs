@@ -112,6 +112,8 @@ pub enum OwnProgram {
     SpdyExec,
     /// `auditcheck`: decodes audit events strictly with the API server's own type.
     AuditCheck,
+    /// `kubeletget`: reads pages of a kubelet with a token, as a scraper does.
+    KubeletGet,
 }
 
 impl OwnProgram {
@@ -120,6 +122,7 @@ impl OwnProgram {
         let name = match self {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
+            Self::KubeletGet => "kubeletget",
         };
         Recipe {
             name,
