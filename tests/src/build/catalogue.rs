@@ -113,6 +113,8 @@ pub enum OwnProgram {
     SpdyExec,
     /// `auditcheck`: decodes audit events strictly with the API server's own type.
     AuditCheck,
+    /// `kubeletget`: reads pages of a kubelet with a token, as a scraper does.
+    KubeletGet,
 }
 
 impl OwnProgram {
@@ -121,6 +123,7 @@ impl OwnProgram {
         let name = match self {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
+            Self::KubeletGet => "kubeletget",
         };
         Recipe {
             name,

@@ -148,6 +148,11 @@ impl Cluster {
         up::up(options)
     }
 
+    /// Puts in place what a cluster like this is made of: the machine's programs, and those that are built. [`Self::up`] does it too.
+    pub fn prepare(options: &Options) -> Result<(), ClusterError> {
+        up::prepare(options).map(drop)
+    }
+
     /// The cluster of this name, if it is up and whole.
     pub fn open(name: &str) -> Result<Self, ClusterError> {
         up::open(name)

@@ -22,8 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) fn up(options: &Options) -> Result<Cluster, ClusterError> {
     let layout = Layout::new(&options.name)?;
-    let host = host::prepare()?;
-    build(options)?;
+    let host = prepare(options)?;
     let begun = Instant::now();
     let _lock = layout.claim()?;
     if open(&options.name).is_ok() {
@@ -77,7 +76,8 @@ pub(super) fn program_path() -> OsString {
     path
 }
 
-fn build(options: &Options) -> Result<(), ClusterError> {
+pub(super) fn prepare(options: &Options) -> Result<Host, ClusterError> {
+    let host = host::prepare()?;
     etcd().build()?;
     for program in [ContainerdProgram::Daemon, ContainerdProgram::Shim, ContainerdProgram::Ctr] {
         program.recipe().build()?;
@@ -85,7 +85,7 @@ fn build(options: &Options) -> Result<(), ClusterError> {
     options.api_server.program(KubernetesProgram::ApiServer).build()?;
     options.api_server.program(KubernetesProgram::Kubectl).build()?;
     options.kubelet.program(KubernetesProgram::Kubelet).build()?;
-    Ok(())
+    Ok(host)
 }
 
 fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), ClusterError> {
