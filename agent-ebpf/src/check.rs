@@ -1,16 +1,16 @@
 //! The conditional jump right after `decision, reason, err := auth.Authorize(ctx, attrs)`: the results are still in registers.
 //! RAX is the decision, (RBX, RCX) the reason, RDI the error's type word.
 
-use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext};
+use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
-use kubewitness_wire::{Check, CheckText, Class, Counter, Kind, Layout, Search, Site, Span, limit};
+use kubewitness_wire::{Check, CheckText, Counter, Kind, Layout, Search, Span, limit};
 
 use crate::{
-    belief, flight,
     go_map::{self, Key, Wanted},
-    maps::{SITES, count},
+    hit::{Hit, InFlight},
+    maps::count,
     request::value,
-    scratch::{Slot, append, append_string, header, send, start, with_slot},
+    scratch::{Slot, append, append_string, start},
     user::{header as string, read},
 };
 
@@ -26,40 +26,18 @@ impl Wanted for Extras {
     ];
 }
 
-/// The site that was hit, by its attach cookie.
-#[inline(always)]
-pub fn site(ctx: &ProbeContext) -> Option<(u32, &'static Site)> {
-    // SAFETY: the helper reads the cookie of the context that it is given.
-    let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
-    Some((index, SITES.get(index)?))
-}
-
 /// A question was answered.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
-    let process = belief::current(ctx)?;
-    let (site_index, site) = site(ctx)?;
-    let layout = &site.layout;
-    // SAFETY: the context's registers are those of the probed thread.
-    let regs = unsafe { &*ctx.regs };
-    // SAFETY: the helper takes nothing.
-    let time = unsafe { bpf_ktime_get_ns() };
-    let key = flight::Key { goroutine: regs.r14, tgid: process.tgid, zero: 0 };
-    let flight = flight::find(&key);
-    // A request whose begin was not seen may be an exec.
-    let class = flight.map_or(Class::Priority, |(_, class)| class);
-    // SAFETY: the pointer is an element of a map.
-    let request = flight.map_or(0, |(flight, _)| unsafe { (*flight).request });
-
+    let hit = Hit::of(ctx)?;
+    let (regs, layout) = (hit.regs, &hit.site.layout);
     // Where a word contradicts the plan the address is nil: then each read fails and each text is unknown, but the decision stands.
-    let bias = regs.rip.wrapping_sub(site.address);
-    let (attributes, user) = subject(regs.rsp, site, bias);
+    let (attributes, user) = subject(&hit);
     if user == 0 {
         count(Counter::Contradicted);
-        debug!(ctx, "site {}: the attributes or their user are not where they should be", site_index);
+        debug!(ctx, "the attributes or their user are not where they should be, at {:x}", regs.rip);
     }
-
-    with_slot(class, |slot| {
+    hit.report(Kind::Check, &InFlight::of(&hit), |slot| {
         let record = start::<Check>(slot);
         // SAFETY: no access, only the address of a field.
         let spans = unsafe { &raw mut (*record).spans };
@@ -80,16 +58,15 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         span(CheckText::Reason, append::<{ limit::REASON }>(slot, regs.rbx, regs.rcx));
         extras(slot, record, user, layout);
         groups(slot, record, user + u64::from(layout.user_groups));
-        send(slot, header(Kind::Check, class, time, process.tgid, site_index, regs.r14, request), flight.map(|(flight, _)| flight));
     })
 }
 
 /// The addresses of the `AttributesRecord` and of its user's `DefaultInfo`; nil where the type word of an interface is not the planned one.
 #[inline(always)]
-fn subject(stack: u64, site: &Site, bias: u64) -> (u64, u64) {
-    let layout = &site.layout;
+fn subject(hit: &Hit<'_>) -> (u64, u64) {
+    let (site, layout, bias) = (hit.site, &hit.site.layout, hit.bias());
     let [Some(itab), Some(attributes)] =
-        [site.attr_itab, site.attr_data].map(|offset| read::<u64>(stack.wrapping_add_signed(i64::from(offset))))
+        [site.attr_itab, site.attr_data].map(|offset| read::<u64>(hit.regs.rsp.wrapping_add_signed(i64::from(offset))))
     else {
         return (0, 0);
     };

@@ -13,6 +13,7 @@ mod check;
 mod end;
 mod flight;
 mod go_map;
+mod hit;
 mod maps;
 mod request;
 mod scratch;

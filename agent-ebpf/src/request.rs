@@ -1,18 +1,13 @@
 //! `(*Server).ServeHTTP(w, req)`: RAX is the server, (RBX, RCX) is `w`, RDI is `req` (Go's ABIInternal).
 
-use aya_ebpf::{
-    cty::c_void,
-    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user},
-    programs::ProbeContext,
-};
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
 use kubewitness_wire::{Class, Kind, Layout, Request, RequestText, Search, Span, limit};
 
 use crate::{
-    belief,
-    check::site,
-    flight,
+    flight::{self, Flight},
     go_map::{self, Found, Key, Wanted},
-    scratch::{append, append_string, header, send, start, with_slot},
+    hit::{Hit, InFlight},
+    scratch::{Slot, append, append_string, start},
     user::{header as string, read},
 };
 
@@ -68,22 +63,16 @@ impl Prefix {
 /// A request begins.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
-    let process = belief::current(ctx)?;
-    let (site_index, site) = site(ctx)?;
-    let layout = &site.layout;
-    // SAFETY: the context's registers are those of the probed thread.
-    let regs = unsafe { &*ctx.regs };
-    // SAFETY: the helper takes nothing.
-    let time = unsafe { bpf_ktime_get_ns() };
-    let (goroutine, request) = (regs.r14, regs.rdi);
-
+    let hit = Hit::of(ctx)?;
+    let (regs, layout) = (hit.regs, &hit.site.layout);
+    let request = regs.rdi;
     let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
-    let class = classify(url + u64::from(layout.url_path));
-    let key = flight::Key { goroutine, tgid: process.tgid, zero: 0 };
-    flight::begin(&key, &flight::Flight { request: time, writer_itab: regs.rbx, writer_data: regs.rcx, lost: 0, zero: 0 }, class);
-
+    let path = url + u64::from(layout.url_path);
+    let class = classify(path);
+    flight::begin(&hit.key(), &Flight { request: hit.time, writer_itab: regs.rbx, writer_data: regs.rcx, lost: 0, zero: 0 }, class);
     let auth: Option<u64> = read(regs.rax + u64::from(layout.server_auth));
-    with_slot(class, |slot| {
+
+    hit.report(Kind::Request, &InFlight::of(&hit), |slot| {
         let record = start::<Request>(slot);
         // SAFETY: no access, only the address of a field.
         let spans = unsafe { &raw mut (*record).spans };
@@ -93,11 +82,11 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         };
         // SAFETY: as above.
         unsafe {
-            (*record).netns = process.netns;
+            (*record).netns = hit.process.netns;
             (*record).read_only = u8::from(auth == Some(0));
         }
         span(RequestText::Method, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_method)));
-        span(RequestText::Path, append_string::<{ limit::PATH }>(slot, url + u64::from(layout.url_path)));
+        span(RequestText::Path, append_string::<{ limit::PATH }>(slot, path));
         span(RequestText::Uri, append_string::<{ limit::URI }>(slot, request + u64::from(layout.request_uri)));
         span(RequestText::RemoteAddr, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_remote_addr)));
 
@@ -109,13 +98,11 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
             span(RequestText::UserAgent, value::<{ limit::NAME }>(slot, agent));
             span(RequestText::Upgrade, value::<{ limit::WORD }>(slot, upgrade));
         }
-        let found = flight::find(&key).map(|(flight, _)| flight);
-        send(slot, header(Kind::Request, class, time, process.tgid, site_index, goroutine, time), found);
     })
 }
 
 #[inline(always)]
-fn headers(slot: *mut crate::scratch::Slot, request: u64, layout: &Layout) -> Search {
+fn headers(slot: *mut Slot, request: u64, layout: &Layout) -> Search {
     match read::<u64>(request + u64::from(layout.request_header)) {
         Some(map) => go_map::search::<Headers>(slot, map, &layout.map),
         None => Search::Cut,
@@ -124,7 +111,7 @@ fn headers(slot: *mut crate::scratch::Slot, request: u64, layout: &Layout) -> Se
 
 /// Appends a value that a search found; one that was not found is [`Span::ABSENT`].
 #[inline(always)]
-pub fn value<const MAX: usize>(slot: *mut crate::scratch::Slot, found: Found) -> Span {
+pub fn value<const MAX: usize>(slot: *mut Slot, found: Found) -> Span {
     if found.present == 0 { Span::ABSENT } else { append::<MAX>(slot, found.address, found.length) }
 }
 

@@ -11,7 +11,7 @@ use core::{
     intrinsics::{AtomicOrdering, atomic_xchg},
     ptr::{read_volatile, write_volatile},
 };
-use kubewitness_wire::{Class, Counter, Header, Kind, Span, limit};
+use kubewitness_wire::{Class, Counter, Header, Span, limit};
 
 use crate::{
     flight::Flight,
@@ -148,12 +148,6 @@ pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
 fn routine_wakeup() -> u32 {
     let waiting = ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA));
     if waiting >= ROUTINE_MARK && waiting < ROUTINE_MARK + limit::RECORD as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
-}
-
-/// A header but for its length.
-#[inline(always)]
-pub fn header(kind: Kind, class: Class, time: u64, tgid: u32, site: u32, goroutine: u64, request: u64) -> Header {
-    Header { kind: kind as u8, class: class as u8, lost: 0, len: 0, time, tgid, site, goroutine, request }
 }
 
 fn lost(class: Class) -> Counter {
