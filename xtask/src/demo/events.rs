@@ -80,8 +80,7 @@ pub(super) fn essentials(event: &Value) -> Vec<String> {
     let mut lines: Vec<_> = FIELDS.iter().filter_map(|field| member(event, field)).collect();
     lines.extend([members("user", &["username"]), members("objectRef", &OBJECT), members("responseStatus", &["code"])]);
     let annotations = ANNOTATIONS.iter().filter_map(|key| member(&event["annotations"], &format!("kubewitness.dev/{key}")));
-    lines.push("\"annotations\":".to_owned());
-    lines.extend(annotations.map(|line| format!("  {line}")));
+    lines.extend(annotations);
     lines
 }
 
@@ -93,4 +92,73 @@ fn identity(user: Option<&str>) -> String {
 /// The text of a JSON string, empty for anything else.
 pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(id: &str, stage: &str, begun: &str, findings: Option<&str>) -> Value {
+        let mut event = json!({
+            "auditID": id, "stage": stage, "requestReceivedTimestamp": begun,
+            "requestURI": "/exec/default/web/main?command=id", "verb": "get",
+            "user": {"username": "system:serviceaccount:default:intruder", "groups": ["a"]},
+            "objectRef": {"apiVersion": "v1", "resource": "pods", "namespace": "default", "name": "web", "subresource": "exec"},
+            "responseStatus": {"metadata": {}, "code": 101},
+            "annotations": {"kubewitness.dev/access": "proxy-only", "kubewitness.dev/transport": "websocket", "other": "x"},
+        });
+        if let Some(findings) = findings {
+            event["annotations"]["kubewitness.dev/findings"] = json!(findings);
+        }
+        event
+    }
+
+    #[test]
+    fn rows() {
+        let attack = event("1", "ResponseComplete", "t", Some("unlogged-exec"));
+        assert_eq!(row(&attack), Row::from(["default:intruder", "exec", "proxy-only", "websocket", "101", "unlogged-exec"]));
+        let bare = json!({"requestURI": "/pods", "annotations": {"kubewitness.dev/access": "unauthenticated", "kubewitness.dev/transport": "plain"}});
+        assert_eq!(row(&bare), Row::from(["-", "pods", "unauthenticated", "plain", "-"]));
+        let server = json!({"requestURI": "/healthz?x=/y", "user": {"username": "kube-apiserver"}});
+        assert_eq!(row(&server), Row::from(["kube-apiserver", "healthz", "", "", "-"]));
+    }
+
+    #[test]
+    fn requests_stand_in_the_order_in_which_they_began_and_only_when_they_are_over() {
+        let events = [
+            event("2", "ResponseComplete", "11:00", None),
+            event("3", "ResponseStarted", "09:00", None),
+            event("1", "ResponseComplete", "10:00", None),
+        ];
+        let ids: Vec<_> = ended(&events).iter().map(|event| text(&event["auditID"])).collect();
+        assert_eq!(ids, ["1", "2"]);
+    }
+
+    #[test]
+    fn the_alert_is_the_first_event_of_the_request_with_the_finding() {
+        let events = [
+            event("other", "ResponseStarted", "t", Some("unlogged-exec")),
+            event("1", "ResponseStarted", "t", None),
+            event("1", "ResponseStarted", "t", Some("stolen-token,unlogged-exec")),
+            event("1", "ResponseComplete", "t", Some("unlogged-exec")),
+        ];
+        assert_eq!(alert(&events, &events[3]), Some(&events[2]));
+        assert_eq!(alert(&events[..2], &events[3]), None);
+        assert_eq!(alert(&[event("1", "ResponseComplete", "t", Some("not-unlogged-exec"))], &events[3]), None);
+    }
+
+    #[test]
+    fn the_essentials_leave_out_the_rest() {
+        let lines = essentials(&event("1", "ResponseStarted", "t", Some("unlogged-exec"))).join("\n");
+        for there in
+            [r#""user": {"username": "system:serviceaccount:default:intruder"}"#, r#""responseStatus": {"code": 101}"#, "unlogged-exec"]
+        {
+            assert!(lines.contains(there), "{there} in {lines}");
+        }
+        for absent in ["groups", "apiVersion", "other", "sourceIPs"] {
+            assert!(!lines.contains(absent), "{absent} in {lines}");
+        }
+    }
 }

@@ -299,3 +299,56 @@ fn output(name: &str, mut client: Command) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&printed).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(code: &str) -> Row {
+        Row::from(["default:scraper", "metrics", "single", "plain", code])
+    }
+
+    #[test]
+    fn missing_surplus_and_repeated_requests_are_named() {
+        let (ok, refused) = (row("200"), row("403"));
+        assert!(differences(&[ok.clone()], &[ok.clone()]).is_empty());
+        assert_eq!(differences(&[ok.clone()], &[]), ["`default:scraper metrics single plain 200` is missing"]);
+        let both = ["`default:scraper metrics single plain 200` is missing", "`default:scraper metrics single plain 403` was not expected"];
+        assert_eq!(differences(&[ok.clone()], &[refused]), both);
+        assert_eq!(differences(&[ok.clone()], &[ok.clone(), ok]), ["2 requests were seen, and there were 1"]);
+    }
+
+    /// All scenes as they must be.
+    fn scenes() -> Vec<Seen> {
+        let counted = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0];
+        let seen = |(scene, counted): (&Scene, f64)| Seen {
+            title: scene.title,
+            rows: (scene.expected)(),
+            wrong: Vec::new(),
+            counted,
+            logged: Vec::new(),
+        };
+        SCENES.iter().zip(counted).map(seen).collect()
+    }
+
+    #[test]
+    fn the_attacks_are_checked() {
+        let entry =
+            |user: &str, uri: &str| Entry { user: user.to_owned(), verb: "create".to_owned(), uri: uri.to_owned(), code: String::new() };
+        let wrong = |change: fn(&mut Vec<Seen>), loot: &str, logged: Vec<Entry>| {
+            let mut scenes = scenes();
+            change(&mut scenes);
+            scenes[ATTACK].logged = logged;
+            check_attacks(&mut scenes, loot);
+            scenes.iter().filter(|seen| !seen.wrong.is_empty()).map(|seen| seen.title).collect::<Vec<_>>()
+        };
+        let root = "uid=0(root) gid=0";
+        let review = || vec![entry("system:node:node1", "/apis/authentication.k8s.io/v1/tokenreviews")];
+        assert!(wrong(|_| {}, root, review()).is_empty());
+        assert_eq!(wrong(|_| {}, "", review()), ["5 websocat"]);
+        assert_eq!(wrong(|_| {}, root, vec![entry("admin", "/api/v1/namespaces/default/pods/web/exec")]), ["5 websocat"]);
+        assert_eq!(wrong(|scenes| scenes[3].counted = 1.0, root, review()), ["4 kubectl", "5 websocat"]);
+        assert_eq!(wrong(|scenes| scenes[5].counted = 1.0, root, review()), ["6 SPDY", "7 refused"]);
+        assert_eq!(wrong(|scenes| scenes[6].counted = f64::NAN, root, review()), ["7 refused"]);
+    }
+}

@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::audit::Entry;
 use super::scenes::{METRIC, Played, Seen};
@@ -14,7 +15,7 @@ const WIDTH: usize = 100;
 
 /// Titles and widths of the table's columns; one blank between them.
 const COLUMNS: [(&str, usize); 7] =
-    [("scene", 10), ("identity", 25), ("endpoint", 13), ("access", 15), ("transport", 9), ("code", 4), ("findings", 20)];
+    [("scene", 10), ("identity", 23), ("endpoint", 13), ("access", 15), ("transport", 9), ("code", 4), ("findings", 20)];
 
 /// Prints the screen on stdout; with colours where that is a terminal and nobody objects.
 pub(super) fn print(played: &Played, release: &str) -> Result<()> {
@@ -27,8 +28,10 @@ fn lines(played: &Played, release: &str, paint: Paint) -> Vec<String> {
     let (before, websocat, spdy) = played.attacks();
     let mut lines = vec![paint.bold(&format!("What kubewitness saw on port 10250 of a kubelet {release}")), String::new()];
     lines.extend(table(&played.scenes, paint));
-    lines.extend([String::new(), paint.bold("The audit event of scene 5, the announcement's attack; what it got was")]);
+    lines.extend([String::new(), paint.bold("Scene 5: the announcement's attack, with a token that may do nothing but `get nodes/proxy`")]);
+    lines.extend(command(&played.alert));
     lines.push(cut(&format!("  {}", played.loot), WIDTH));
+    lines.push(paint.bold("Its audit event by kubewitness, the essentials"));
     lines.extend(events::essentials(&played.alert).iter().map(|line| alarming(&cut(&format!("  {line}"), WIDTH), paint)));
     lines.extend([String::new(), paint.bold("The metric that moved, before scene 5, after it, after scene 6")]);
     lines.push(format!("  {METRIC}  {}", paint.red(&format!("{} → {} → {}", before.counted, websocat.counted, spdy.counted))));
@@ -40,6 +43,15 @@ fn lines(played: &Played, release: &str, paint: Paint) -> Vec<String> {
         lines.push("  nothing: the kubelet remembered both answers".to_owned());
     }
     lines
+}
+
+/// What was typed, by what was seen of it.
+fn command(alert: &Value) -> [String; 2] {
+    let uri = events::text(&alert["requestURI"]);
+    [
+        r#"  $ websocat --insecure --header "Authorization: Bearer $TOKEN" --protocol v4.channel.k8s.io \"#.to_owned(),
+        cut(&format!(r#"      "wss://$NODE_IP:10250{uri}""#), WIDTH),
+    ]
 }
 
 fn table(scenes: &[Seen], paint: Paint) -> Vec<String> {
@@ -101,5 +113,66 @@ impl Paint {
 
     fn with(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::demo::events::Row;
+
+    fn seen(title: &'static str, rows: Vec<Row>, counted: f64, logged: Vec<Entry>) -> Seen {
+        Seen { title, rows, wrong: Vec::new(), counted, logged }
+    }
+
+    fn entry(uri: &str) -> Entry {
+        Entry { user: "system:node:node1".to_owned(), verb: "create".to_owned(), uri: uri.to_owned(), code: "201".to_owned() }
+    }
+
+    /// As many rows as the demo has, each cell longer than its column.
+    fn played() -> Played {
+        let long = "x".repeat(300);
+        let wide = Row::from([&*long; 6]);
+        let attack = Row::from(["default:intruder", "exec", "proxy-only", "websocket", "101", "unlogged-exec"]);
+        let mut scenes: Vec<_> = [1, 1, 3, 2].iter().map(|&rows| seen("scene", vec![wide.clone(); rows], 0.0, Vec::new())).collect();
+        scenes.push(seen("5 websocat", vec![attack.clone()], 1.0, vec![entry("/tokenreviews"), entry(&long)]));
+        scenes.push(seen("6 SPDY", vec![attack], 2.0, Vec::new()));
+        scenes.push(seen("7 refused", vec![wide.clone(), wide], 2.0, Vec::new()));
+        let annotations = ["access", "checks", "granted-by", "transport", "caller", "findings"];
+        let annotations: serde_json::Map<_, _> = annotations.iter().map(|key| (format!("kubewitness.dev/{key}"), json!(long))).collect();
+        let alert = json!({
+            "stage": "ResponseStarted", "requestReceivedTimestamp": "t", "stageTimestamp": "t", "verb": "get", "requestURI": long,
+            "sourceIPs": ["192.0.2.1"], "user": {"username": long}, "objectRef": {"resource": "pods", "name": long},
+            "responseStatus": {"metadata": {}, "code": 101}, "annotations": annotations,
+        });
+        Played { scenes, loot: long, alert }
+    }
+
+    #[test]
+    fn it_fits_on_a_screen_whatever_was_seen() {
+        let lines = lines(&played(), "1.36.3", Paint(false));
+        // One more is the blank line before it.
+        assert!(lines.len() < 45, "{} lines", lines.len());
+        for line in &lines {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(!line.contains('\x1b'), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_alert_is_red_where_there_are_colours() {
+        let lines = lines(&played(), "1.36.3", Paint(true));
+        let red = |line: &&String| line.starts_with("\x1b[31m") && line.contains("unlogged-exec") && line.ends_with("\x1b[0m");
+        assert_eq!(lines.iter().filter(red).count(), 2, "the rows of the two attacks");
+        assert!(lines.iter().any(|line| line.contains("\x1b[31m0 → 1 → 2\x1b[0m")));
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "ab…");
+        assert_eq!(cut("äöüß", 3), "äö…");
     }
 }
