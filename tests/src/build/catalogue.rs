@@ -112,6 +112,8 @@ pub enum OwnProgram {
     SpdyExec,
     /// `auditcheck`: decodes audit events strictly with the API server's own type.
     AuditCheck,
+    /// `kubeletcall`: plain HTTPS requests and bare upgrades, one or many, also from inside a pod.
+    KubeletCall,
 }
 
 impl OwnProgram {
@@ -120,6 +122,7 @@ impl OwnProgram {
         let name = match self {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
+            Self::KubeletCall => "kubeletcall",
         };
         Recipe {
             name,
