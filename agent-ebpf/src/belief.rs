@@ -1,7 +1,11 @@
 //! Whose word counts. Probes sit on a file, and any pod can run a copy of a file, so a hit counts only when the process lives in a
 //! believed network namespace or was named by its id.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
+    programs::ProbeContext,
+};
+use aya_log_ebpf::debug;
 use kubewitness_wire::{Counter, belief};
 
 use crate::{
@@ -18,7 +22,7 @@ pub struct Believed {
 
 /// The current process, if it is believed; counts it if not.
 #[inline(always)]
-pub fn current() -> Option<Believed> {
+pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let netns = current_netns()?;
     // SAFETY: the value is a byte that the agent sets once.
@@ -27,6 +31,7 @@ pub fn current() -> Option<Believed> {
         return Some(Believed { tgid, netns });
     }
     count(Counter::Disbelieved);
+    debug!(ctx, "process {} in network namespace {} is not believed", tgid, netns);
     None
 }
 

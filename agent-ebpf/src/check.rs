@@ -2,6 +2,7 @@
 //! RAX is the decision, (RBX, RCX) the reason, RDI the error's type word.
 
 use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext};
+use aya_log_ebpf::debug;
 use kubewitness_wire::{Check, CheckText, Class, Counter, Kind, Layout, Search, Site, Span, limit};
 
 use crate::{
@@ -36,7 +37,7 @@ pub fn site(ctx: &ProbeContext) -> Option<(u32, &'static Site)> {
 /// A question was answered.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
-    let process = belief::current()?;
+    let process = belief::current(ctx)?;
     let (site_index, site) = site(ctx)?;
     let layout = &site.layout;
     // SAFETY: the context's registers are those of the probed thread.
@@ -55,6 +56,7 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let (attributes, user) = subject(regs.rsp, site, bias);
     if user == 0 {
         count(Counter::Contradicted);
+        debug!(ctx, "site {}: the attributes or their user are not where they should be", site_index);
     }
 
     with_slot(class, |slot| {

@@ -14,7 +14,7 @@ use crate::{
 /// `cmp status, 101` in `tryUpgrade`: only upgrades that reached the runtime pass here.
 #[inline(always)]
 pub fn answered(ctx: &ProbeContext) -> Option<()> {
-    let process = belief::current()?;
+    let process = belief::current(ctx)?;
     let (site_index, site) = site(ctx)?;
     // SAFETY: the helper takes nothing; the context's registers are those of the probed thread.
     let (time, regs) = unsafe { (bpf_ktime_get_ns(), &*ctx.regs) };
@@ -35,7 +35,7 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
 /// The deferred call of `ServeHTTP` that runs last, after a panic too.
 #[inline(always)]
 pub fn ended(ctx: &ProbeContext) -> Option<()> {
-    let process = belief::current()?;
+    let process = belief::current(ctx)?;
     let (site_index, site) = site(ctx)?;
     // SAFETY: the helper takes nothing; the context's registers are those of the probed thread.
     let (time, regs) = unsafe { (bpf_ktime_get_ns(), &*ctx.regs) };

@@ -68,7 +68,7 @@ impl Prefix {
 /// A request begins.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
-    let process = belief::current()?;
+    let process = belief::current(ctx)?;
     let (site_index, site) = site(ctx)?;
     let layout = &site.layout;
     // SAFETY: the context's registers are those of the probed thread.

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
+    io::Write as _,
     os::fd::BorrowedFd,
     path::PathBuf,
     time::{Duration, Instant},
@@ -13,11 +15,12 @@ use thiserror::Error;
 use tracing::{debug, info, warn};
 
 use crate::{
-    exchange::{ConnectionStep, Connections, Exchanges, LocalCaller, Part, Step},
-    judge::{Judge, Policy, Verdict},
-    observation::{Observation, Process, Socket, SocketEvent, Timestamp},
-    probe::{Counts, Decoded, ProbeError, Probes, Rings, decode},
+    exchange::ConnectionStep,
+    judge::{Policy, Verdict},
+    observation::{Process, Timestamp},
+    probe::{Counts, ProbeError, Probes, Rings},
     target::{AdoptError, Kubelets, Places, Status, listeners, netns, own_netns},
+    witness::{Outcome, Witness},
 };
 
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
@@ -48,6 +51,8 @@ pub struct Options {
     pub pod_logs: PathBuf,
     /// How exchanges are judged.
     pub policy: Policy,
+    /// Where the kernel's records are copied to, one after the other as they are: for tests and reports of bugs.
+    pub trace: Option<PathBuf>,
 }
 
 /// What the daemon tells.
@@ -92,9 +97,8 @@ pub struct Daemon<F> {
     kubelets: Kubelets,
     believed: BTreeSet<u32>,
     places: Places,
-    connections: Connections,
-    exchanges: Exchanges,
-    judge: Judge,
+    witness: Witness,
+    trace: Option<File>,
     foreign: BTreeSet<u32>,
     undecodable: u64,
     tell: F,
@@ -111,11 +115,14 @@ impl<F: FnMut(News)> Daemon<F> {
         for inode in &believed {
             probes.believe_netns(*inode)?;
         }
+        let trace = match &options.trace {
+            Some(path) => Some(File::create(path).map_err(|source| DaemonError::System { what: "the trace cannot be written", source })?),
+            None => None,
+        };
         let mut this = Self {
             places: Places::new(options.pod_logs.clone()),
-            connections: Connections::new(IN_FLIGHT),
-            exchanges: Exchanges::new(IN_FLIGHT, options.port, options.read_only_port),
-            judge: Judge::new(options.policy.clone(), IN_FLIGHT),
+            witness: Witness::new(options.policy.clone(), IN_FLIGHT, options.port, options.read_only_port),
+            trace,
             kubelets: Kubelets::default(),
             foreign: BTreeSet::new(),
             undecodable: 0,
@@ -137,35 +144,43 @@ impl<F: FnMut(News)> Daemon<F> {
         Ok(this)
     }
 
-    /// Works until `stop` is readable, then handles what is still in the rings.
+    /// Works until `stop` is readable; then takes the probes off and handles what is still in the rings.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), DaemonError> {
         let mut counted = Instant::now();
         let mut busy = Instant::now();
         loop {
-            let idle = busy.elapsed() > IDLE_DRAIN && self.exchanges.in_flight() == 0;
+            let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
-            // A flood must not keep the rest from its turn.
-            for _ in 0..DRAINS {
-                if self.drain() == 0 {
-                    break;
-                }
+            if stopping {
+                return self.finish();
+            }
+            if self.drain() {
                 busy = Instant::now();
             }
-            for verdict in self.judge.lasting(now()) {
-                (self.tell)(News::Verdict(Box::new(verdict)));
-            }
+            self.probes.log();
+            let lasting = self.witness.lasting(now());
+            self.tell_all(lasting);
             for pid in gone {
                 self.gone(pid);
             }
-            if stopping || counted.elapsed() >= COUNT {
+            if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                let counts = self.probes.counts()?;
-                (self.tell)(News::Counts(counts));
-            }
-            if stopping {
-                return Ok(());
+                self.count()?;
             }
         }
+    }
+
+    fn finish(&mut self) -> Result<(), DaemonError> {
+        self.kubelets.release(&mut self.probes);
+        self.drain();
+        self.probes.log();
+        self.count()
+    }
+
+    fn count(&mut self) -> Result<(), DaemonError> {
+        let counts = self.probes.counts()?;
+        (self.tell)(News::Counts(counts));
+        Ok(())
     }
 
     /// Whether to stop, and which watched processes ended.
@@ -178,61 +193,44 @@ impl<F: FnMut(News)> Daemon<F> {
         Ok((waited.ready.contains(&0), gone))
     }
 
-    fn drain(&mut self) -> usize {
+    /// Handles what is in the rings; false if there was nothing. A flood must not keep the rest from its turn, so this ends.
+    fn drain(&mut self) -> bool {
         let mut records = Vec::new();
-        let count = self.rings.drain(BATCH, |record| records.push(record));
-        for record in &records {
-            self.take(record);
+        for round in 0..DRAINS {
+            if self.rings.drain(BATCH, |record| records.push(record)) == 0 {
+                return round > 0;
+            }
+            for record in records.drain(..) {
+                self.take(&record);
+            }
         }
-        count
+        true
     }
 
     fn take(&mut self, record: &Bytes) {
-        let Decoded { observation, lost } = match decode(record) {
-            Ok(decoded) => decoded,
+        if let Some(trace) = &mut self.trace
+            && let Err(error) = trace.write_all(record)
+        {
+            warn!("the trace ends here: {error}");
+            self.trace = None;
+        }
+        match self.witness.take(record, |process| self.places.place(process)) {
+            Ok(outcomes) => self.tell_all(outcomes),
             Err(error) => {
-                debug!(%error, "a record was dropped");
+                debug!("a record was dropped: {error}");
                 self.undecodable += 1;
-                return (self.tell)(News::Undecodable(self.undecodable));
-            }
-        };
-        let (id, part) = match observation {
-            Observation::Request(id, request) => (id, Part::Request(request)),
-            Observation::Check(id, check) => (id, Part::Check(check)),
-            Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
-            Observation::End(id, end) => (id, Part::End(end)),
-            Observation::Socket(socket) => return self.socket(&socket),
-        };
-        let steps = self.exchanges.observe(id, part, lost, &mut self.connections);
-        self.judge(steps);
-    }
-
-    fn judge(&mut self, steps: Vec<Step>) {
-        for step in steps {
-            let verdict = match step {
-                Step::Authorized(exchange) => Some(self.judge.authorized(exchange)),
-                Step::Answered(exchange) => self.judge.answered(exchange),
-                Step::Ended(exchange) => Some(self.judge.ended(exchange)),
-            };
-            if let Some(verdict) = verdict {
-                (self.tell)(News::Verdict(Box::new(verdict)));
+                (self.tell)(News::Undecodable(self.undecodable));
             }
         }
     }
 
-    fn socket(&mut self, socket: &Socket) {
-        let caller = match &socket.event {
-            SocketEvent::Listen(process) => {
-                self.listens(process, socket.netns);
-                None
+    fn tell_all(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Verdict(verdict) => (self.tell)(News::Verdict(verdict)),
+                Outcome::Connection(step) => (self.tell)(News::Connection(step)),
+                Outcome::Listening { process, netns } => self.listens(&process, netns),
             }
-            SocketEvent::Connected(process) => {
-                Some(LocalCaller { pid: process.pid, comm: process.comm.clone(), place: self.places.place(process) })
-            }
-            SocketEvent::Opened | SocketEvent::Closed => None,
-        };
-        for step in self.connections.observe(socket, caller) {
-            (self.tell)(News::Connection(step));
         }
     }
 
@@ -270,8 +268,8 @@ impl<F: FnMut(News)> Daemon<F> {
         info!(pid, "a kubelet ended; its executable stays probed");
         self.kubelets.gone(pid);
         self.probes.forget_process(pid);
-        let steps = self.exchanges.process_gone(pid);
-        self.judge(steps);
+        let outcomes = self.witness.process_gone(pid);
+        self.tell_all(outcomes);
         self.status();
     }
 

@@ -37,6 +37,7 @@ fn every_cached_kubelet_has_a_plan() {
         check_sites(&plan, &bytes);
         check_layout(&plan.layout);
         check_measured(&plan);
+        check_json(&plan);
     }
 }
 
@@ -51,6 +52,29 @@ fn other_programs_have_none_and_are_told_apart() {
     assert!(matches!(plan(&this_test), Err(PlanError::NotGo(_))));
     assert!(matches!(plan(b"#!/bin/sh\n"), Err(PlanError::NotGo(_))));
     assert!(matches!(plan(b""), Err(PlanError::NotGo(_))));
+}
+
+/// A kubelet is too large to copy for each case: a byte is replaced and put back.
+#[test]
+fn a_damaged_kubelet_never_panics() {
+    let Some(path) = cached("kubelet").into_iter().min_by_key(|path| fs::metadata(path).map_or(u64::MAX, |m| m.len())) else {
+        println!("no kubelet in the cache: nothing was damaged");
+        return;
+    };
+    let mut bytes = fs::read(&path).expect("the kubelet can be read");
+    let whole = plan(&bytes).expect("a plan");
+    let places = whole.sites.iter().flat_map(|site| site.file_offset - 40..site.file_offset + 8);
+    let mut without_plan = 0;
+    for place in places.step_by(3).map(|place| usize::try_from(place).expect("an offset in the file")) {
+        let was = std::mem::replace(&mut bytes[place], 0x06);
+        without_plan += usize::from(plan(&bytes).is_err());
+        bytes[place] = was;
+    }
+    assert!(without_plan > 0, "0x06 is no instruction, so some of these must be doubted");
+    assert_eq!(plan(&bytes), Ok(whole), "a plan depends on the bytes alone");
+    for cut in [64, 4096, bytes.len() / 2, bytes.len() - 1] {
+        assert!(plan(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
 }
 
 fn check_sites(plan: &Plan, bytes: &[u8]) {
@@ -116,6 +140,17 @@ fn check_measured(plan: &Plan) {
     assert_eq!(found, expected, "{version}");
     assert_eq!(plan.layout.map.swiss, measured.swiss, "{version}");
     assert!(plan.sites.iter().any(|site| site.kind == SiteKind::Answer(Register::Rdx)), "{version}");
+}
+
+fn check_json(plan: &Plan) {
+    let json = serde_json::to_value(plan).expect("a plan is data");
+    let [first, ..] = plan.sites.as_slice() else { panic!("no sites") };
+    assert_eq!(json["sites"][0]["kind"], "request");
+    assert_eq!(json["sites"][0]["address"], format!("{:#x}", first.address));
+    assert_eq!(json["sites"][0]["file_offset"], format!("{:#x}", first.file_offset));
+    assert_eq!(json["sites"][0]["bytes"], "55");
+    assert_eq!(json["layout"]["itab *user.DefaultInfo"], format!("{:#x}", plan.layout.itab_user));
+    assert_eq!(json["layout"]["url.URL.Path"], plan.layout.url_path);
 }
 
 fn cached(program: &str) -> Vec<PathBuf> {

@@ -22,6 +22,14 @@ pub enum HostError {
     /// Not root.
     #[error("a cluster needs root (network namespaces, mounts, cgroups): run the command with sudo")]
     NotRoot,
+    /// The kernel cannot do something.
+    #[error("this kernel has no {what}: use one built with {option}, or where this is a container, one that may use them")]
+    Kernel {
+        /// What is missing.
+        what: &'static str,
+        /// The kernel's build options for it.
+        option: &'static str,
+    },
     /// A program is not there and could not be installed.
     #[error("{what} is missing: install the package {package} of your distribution")]
     Missing {
@@ -42,6 +50,11 @@ pub enum HostError {
 pub fn prepare() -> Result<Host, HostError> {
     if !rustix::process::geteuid().is_root() {
         return Err(HostError::NotRoot);
+    }
+    for (path, what, option) in
+        [("/proc/self/ns/net", "network namespaces", "CONFIG_NET_NS"), ("/proc/self/cgroup", "cgroups", "CONFIG_CGROUPS")]
+    {
+        Path::new(path).exists().then_some(()).ok_or(HostError::Kernel { what, option })?;
     }
     for (what, package) in [("ip", "iproute2"), ("nsenter", "util-linux")] {
         on_path(what).ok_or(HostError::Missing { what, package })?;

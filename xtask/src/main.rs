@@ -5,6 +5,7 @@
 mod args;
 mod build;
 mod cluster;
+mod demo;
 mod machine;
 mod progress;
 mod project;
@@ -23,11 +24,13 @@ const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
     ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
+    ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
 ];
 
 const EXAMPLES: &str = "\
 Examples:
+  cargo xtask demo                   what it is all about, on one screen
   cargo xtask build                  the binary, from a fresh clone
   cargo xtask test                   all that CI checks
   cargo xtask test --only clippy     one of its steps
@@ -71,7 +74,15 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_told_from_failure() {
-        for typed in [&["nonsense"][..], &["setup", "now"], &["build", "--fast"], &["test", "--only"], &["test", "--only", "lunch"]] {
+        for typed in [
+            &["nonsense"][..],
+            &["setup", "now"],
+            &["build", "--fast"],
+            &["demo", "--lunch"],
+            &["demo", "--keep", "--down"],
+            &["test", "--only"],
+            &["test", "--only", "lunch"],
+        ] {
             let args: Vec<String> = typed.iter().map(ToString::to_string).collect();
             let error = dispatch(&args).expect_err("must be refused");
             assert!(error.is::<Usage>(), "{typed:?}: {error:#}");

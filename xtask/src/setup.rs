@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: the toolchain and the tools, each put in place once.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -80,25 +81,34 @@ struct Tool {
     takes: &'static str,
     /// Settings of the release profile that build it faster.
     profile: &'static [(&'static str, &'static str)],
+    /// Features that it is built with.
+    features: &'static str,
 }
 
-/// Later versions want a system's LLVM; this one uses the toolchain's.
-const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.10.3", takes: "1 to 2 minutes", profile: &[] };
+/// For what runs for seconds and would be optimised for minutes.
+const QUICK: &[(&str, &str)] =
+    &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"), ("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")];
 
-const CARGO_DENY: Tool = Tool {
-    name: "cargo-deny",
-    version: "0.20.2",
-    takes: "about 2 minutes",
-    // It runs for seconds and would be optimised for minutes.
-    profile: &[
-        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-        ("CARGO_PROFILE_RELEASE_LTO", "off"),
-        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-    ],
-};
+/// Later versions want a system's LLVM; this one uses the toolchain's.
+const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.10.3", takes: "1 to 2 minutes", profile: &[], features: "" };
+
+const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", takes: "about 2 minutes", profile: QUICK, features: "" };
+
+/// The client of the announcement's attack. Its TLS is OpenSSL: the system's where its headers are installed, else one that is
+/// compiled along.
+const WEBSOCAT: Tool = Tool { name: "websocat", version: "1.14.1", takes: "about 1 minute", profile: QUICK, features: "" };
+
+/// websocat, for the demo alone.
+pub(crate) fn websocat() -> Result<PathBuf> {
+    let headers = project::answer(Command::new("pkg-config").args(["--exists", "openssl"])).is_ok();
+    let own = Tool { takes: "2 to 3 minutes, OpenSSL included", features: "vendored_openssl", ..WEBSOCAT };
+    install(if headers { &WEBSOCAT } else { &own })
+        .context("websocat needs OpenSSL: install libssl-dev and pkg-config, or perl and make to compile it along")?;
+    project::tool(WEBSOCAT.name)
+}
 
 fn install(tool: &Tool) -> Result<()> {
-    let &Tool { name, version, takes, profile } = tool;
+    let &Tool { name, version, takes, profile, features } = tool;
     let installed = project::answer(Command::new(project::tool(name)?).arg("--version"));
     if installed.is_ok_and(|said| said.split_whitespace().any(|word| word == version)) {
         return Ok(());
@@ -109,7 +119,7 @@ fn install(tool: &Tool) -> Result<()> {
         let building = tools.join("build").join(name);
         fs::create_dir_all(&building).with_context(|| format!("cannot make the folder {}", building.display()))?;
         project::run(
-            project::cargo(&["install", name, "--version", version, "--locked", "--root"])
+            project::cargo(&["install", name, "--version", version, "--locked", "--features", features, "--root"])
                 .arg(&tools)
                 .env("CARGO_TARGET_DIR", &building)
                 .envs(profile.iter().copied()),

@@ -50,7 +50,8 @@ pub enum Register {
 pub struct Layout {
     /// itab of `*http.response` as `http.ResponseWriter`, an address in the executable.
     pub itab_response: u64,
-    /// itab of `*http.http2responseWriter` as `http.ResponseWriter`; 0 if the executable has none.
+    /// itab of `*http.http2responseWriter` (until Go 1.26) or `http.http2ResponseWriter` (a struct of one pointer, since Go 1.27) as
+    /// `http.ResponseWriter`; either way the data word points to the struct with `rws`. 0 if the executable has none.
     pub itab_response2: u64,
     /// itab of `authorizer.AttributesRecord` as `authorizer.Attributes`.
     pub itab_attributes: u64,
@@ -96,7 +97,7 @@ pub struct Layout {
     pub response_written: u32,
     /// `http.conn.hijackedv`
     pub conn_hijacked: u32,
-    /// `http.http2responseWriter.rws`
+    /// `http.http2responseWriter.rws`; since Go 1.27 this and the next two are in `net/http/internal/http2`.
     pub response2_state: u32,
     /// `http.http2responseWriterState.status`
     pub response2_status: u32,

@@ -1,6 +1,11 @@
 //! `kubewitness doctor`: what would be watched on this node, how, and what is in the way.
 
-use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
@@ -11,7 +16,7 @@ use crate::{
     probe::Mapped,
     target::{
         doctor::{Finding, State, node},
-        plan::{Plan, SiteKind, plan},
+        plan::{Plan, plan},
     },
 };
 
@@ -73,12 +78,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
         None => of_node(args),
     };
-    match args.output {
-        Output::Text => print!("{}", report.text()),
-        Output::Json => {
-            serde_json::to_writer_pretty(io::stdout().lock(), &report)?;
-            println!();
-        }
+    let text = match args.output {
+        Output::Text => report.text(),
+        Output::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.context("the report cannot be printed")?,
     }
     Ok(if report.fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -129,44 +136,16 @@ impl Report {
             let pid = kubelet.pid.map(|pid| format!("process {pid}, ")).unwrap_or_default();
             let _infallible = writeln!(text, "\nkubelet: {pid}{}", kubelet.file.display());
             match (&kubelet.plan, &kubelet.problem) {
-                (Some(plan), _) => describe(&mut text, plan),
+                (Some(plan), _) => {
+                    for line in plan.to_string().lines() {
+                        let _infallible = writeln!(text, "{}", format!("  {line}").trim_end());
+                    }
+                }
                 (None, problem) => {
                     let _infallible = writeln!(text, "  FAIL  {}", problem.as_deref().unwrap_or("no plan"));
                 }
             }
         }
         text
-    }
-}
-
-fn describe(text: &mut String, plan: &Plan) {
-    let version = plan.kubelet_version.as_deref().unwrap_or("of an unknown release");
-    let build = plan.build_id.as_deref().unwrap_or("none");
-    let _infallible = writeln!(text, "  kubelet {version}, {}, build id {build}", plan.go_version);
-    let _infallible = writeln!(text, "  {} sites, all on instructions that the kernel emulates:", plan.sites.len());
-    for site in &plan.sites {
-        let bytes: Vec<_> = site.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _infallible = writeln!(text, "\n  {:<8} {}", label(site.kind), site.symbol);
-        let _infallible = writeln!(
-            text,
-            "           address {:#x}, file offset {:#x}, `{}` ({})",
-            site.address,
-            site.file_offset,
-            site.instruction,
-            bytes.join(" ")
-        );
-        let _infallible = writeln!(text, "           {}", site.why);
-    }
-    for note in &plan.notes {
-        let _infallible = writeln!(text, "\n  note: {note}");
-    }
-}
-
-const fn label(kind: SiteKind) -> &'static str {
-    match kind {
-        SiteKind::Request => "request",
-        SiteKind::Check(_) => "check",
-        SiteKind::Answer(_) => "answer",
-        SiteKind::End => "end",
     }
 }

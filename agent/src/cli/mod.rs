@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
     about,
     arg_required_else_help = true,
     after_help = "\
-Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
+Exit status: 0 fine, 1 failed, 2 wrong usage."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -72,6 +72,9 @@ pub(super) struct Args {
     /// Where the kubelet keeps its pods' logs (its podLogsDir); the names there tell pods by their UIDs
     #[arg(long, env = "KUBEWITNESS_POD_LOGS", default_value = "/var/log/pods", value_name = "DIRECTORY")]
     pod_logs: PathBuf,
+    /// Copy the kernel's records to a file, for a report of a bug; they hold what events hold, commands included, and no secrets
+    #[arg(long, env = "KUBEWITNESS_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     ports: Ports,
 }
@@ -120,6 +123,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         read_only_port: args.ports.read_only_port,
         pids: args.kubelet_pid,
         pod_logs: args.pod_logs,
+        trace: args.trace,
         policy: Policy { api_server_users: args.apiserver_user, node },
     };
     let mut daemon = Daemon::start(options, |news| recorder.take(news))?;

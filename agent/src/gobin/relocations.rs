@@ -4,62 +4,49 @@ use super::image::{Architecture, Section};
 
 /// The relative relocations of an executable, to be looked up one by one.
 ///
-/// A kubelet has 340,000 of them. Go's linker writes them by symbol, and those of one symbol in any order: blocks of them are nearly
-/// sorted, so a range for each block leads to the few where an address can be.
+/// A kubelet has 340,000 of them. Go's linker writes them package by package, in no order of addresses, so an index is needed: eight
+/// bytes for each entry of 24 that is really in the file.
 pub(super) struct Relocations<'a> {
-    blocks: Vec<Block<'a>>,
-    relative: u64,
-}
-
-struct Block<'a> {
-    lowest: u64,
-    highest: u64,
-    entries: &'a [u8],
+    entries: &'a [[u8; ENTRY]],
+    /// Where each writes, and which it is; sorted. Go links below 4 GiB; what claims to write above is left out.
+    index: Vec<(u32, u32)>,
 }
 
 /// Bytes of an `Elf64_Rela`: place, type and symbol, addend.
 const ENTRY: usize = 24;
-const BLOCK: usize = 128 * ENTRY;
 
 impl<'a> Relocations<'a> {
     pub(super) fn index(sections: &[Section<'a>], architecture: Architecture) -> Self {
-        let kind = match architecture {
+        let relative = match architecture {
             Architecture::X86_64 => object::elf::R_X86_64_RELATIVE,
             Architecture::Aarch64 => object::elf::R_AARCH64_RELATIVE,
         };
-        let named = |s: &&Section<'a>| s.name == ".rela" || s.name == ".rela.dyn";
-        let blocks = sections.iter().filter(named).flat_map(|s| s.bytes.chunks(BLOCK)).filter_map(Block::of).collect();
-        Self { blocks, relative: u64::from(kind.0) }
+        let section = sections.iter().find(|s| s.name == ".rela" || s.name == ".rela.dyn");
+        let (entries, _) = section.map_or(&[][..], |s| s.bytes).as_chunks();
+        let numbered = entries.iter().zip(0u32..).filter(|(entry, _)| words(entry)[1] == u64::from(relative.0));
+        let mut index: Vec<_> = numbered.filter_map(|(entry, number)| Some((u32::try_from(words(entry)[0]).ok()?, number))).collect();
+        index.sort_unstable();
+        Self { entries, index }
     }
 
     /// What the loader will write at an address.
     pub(super) fn addend_at(&self, address: u64) -> Option<u64> {
-        let candidates = self.blocks.iter().filter(|b| b.lowest <= address && address <= b.highest);
-        candidates.flat_map(|b| self.relative_in(b)).find(|(place, _)| *place == address).map(|(_, addend)| addend)
+        let place = u32::try_from(address).ok()?;
+        let first = self.index.partition_point(|(at, _)| *at < place);
+        self.index.get(first).filter(|(at, _)| *at == place).and_then(|(_, number)| self.addend(*number))
     }
 
     /// Every address where the loader will write `target`.
     pub(super) fn places_of(&self, target: u64) -> impl Iterator<Item = u64> {
-        self.blocks.iter().flat_map(|b| self.relative_in(b)).filter(move |(_, addend)| *addend == target).map(|(place, _)| place)
+        self.index.iter().filter(move |(_, number)| self.addend(*number) == Some(target)).map(|(place, _)| u64::from(*place))
     }
 
-    fn relative_in(&self, block: &Block<'a>) -> impl Iterator<Item = (u64, u64)> + use<'_, 'a> {
-        let relative = self.relative;
-        entries(block.entries).filter(move |(_, info, _)| *info == relative).map(|(place, _, addend)| (place, addend))
-    }
-}
-
-impl<'a> Block<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
-        let places = || entries(bytes).map(|(place, ..)| place);
-        Some(Self { lowest: places().min()?, highest: places().max()?, entries: bytes })
+    fn addend(&self, number: u32) -> Option<u64> {
+        self.entries.get(usize::try_from(number).ok()?).map(|entry| words(entry)[2])
     }
 }
 
-fn entries(bytes: &[u8]) -> impl Iterator<Item = (u64, u64, u64)> + use<'_> {
-    let (entries, _) = bytes.as_chunks::<ENTRY>();
-    entries.iter().map(|entry| {
-        let (words, _) = entry.as_chunks::<8>();
-        (u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]), u64::from_le_bytes(words[2]))
-    })
+fn words(entry: &[u8; ENTRY]) -> [u64; 3] {
+    let (words, _) = entry.as_chunks::<8>();
+    [0, 1, 2].map(|index| u64::from_le_bytes(words[index]))
 }

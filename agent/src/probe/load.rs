@@ -13,9 +13,9 @@ use aya::{
 use kubewitness_wire as wire;
 use thiserror::Error;
 
-use crate::target::plan::{Plan, SiteKind};
+use crate::target::plan::Plan;
 
-use super::{BtfError, Rings, kernel_offsets};
+use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
@@ -65,18 +65,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The programs that sit on instructions of a kubelet, the last one of a request first: an instruction must not be hit before those
-/// that follow it can be, else a request is seen half.
+/// The programs that sit on instructions of a kubelet, called like the kind of their site. The last one of a request comes first: an
+/// instruction must not be hit before those that follow it can be, else a request is seen half.
 const PROGRAMS: [&str; 4] = ["end", "answer", "check", "request"];
-
-const fn program_of(kind: SiteKind) -> &'static str {
-    match kind {
-        SiteKind::Request => "request",
-        SiteKind::Check(_) => "check",
-        SiteKind::Answer(_) => "answer",
-        SiteKind::End => "end",
-    }
-}
 
 /// The loaded programs.
 pub struct Probes {
@@ -86,6 +77,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
+    log: KernelLog,
 }
 
 /// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
@@ -116,6 +108,8 @@ impl Probes {
         let kernel = Plain(kernel);
         let mut loader = EbpfLoader::new();
         loader.override_global("KERNEL", &kernel, true);
+        let level = kernel_log::level();
+        loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
         for program in PROGRAMS {
             uprobe(&mut ebpf, program)?.load().map_err(|source| ProbeError::Program { program, source })?;
@@ -126,6 +120,7 @@ impl Probes {
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
+            log: KernelLog::new(&mut ebpf),
             ebpf,
         };
         Self::finish(this)
@@ -180,7 +175,7 @@ impl Probes {
     fn attach_all(&mut self, file: &Path, plan: &Plan, attachment: &mut Attachment) -> Result<(), ProbeError> {
         for program in PROGRAMS {
             let mut points = Vec::new();
-            for site in plan.sites.iter().filter(|site| program_of(site.kind) == program) {
+            for site in plan.sites.iter().filter(|site| site.kind.label() == program) {
                 let index = self.free.pop_first().ok_or(ProbeError::TooManySites)?;
                 attachment.sites.push(index);
                 self.sites.set(index, &Plain(site.wire(&plan.layout)), 0)?;
@@ -198,6 +193,11 @@ impl Probes {
     pub fn detach(&mut self, attachment: Attachment) {
         drop(attachment.links);
         self.free.extend(attachment.sites);
+    }
+
+    /// Logs what the kernel programs said about themselves.
+    pub fn log(&mut self) {
+        self.log.flush();
     }
 
     /// What was counted in the kernel, over all CPUs.

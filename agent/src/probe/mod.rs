@@ -4,6 +4,7 @@
 
 mod decode;
 mod kernel_btf;
+mod kernel_log;
 mod load;
 mod mapped;
 mod rings;

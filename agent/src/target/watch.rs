@@ -1,8 +1,10 @@
 //! The kubelets that are watched: each executable is planned and probed once, each process of it is followed to its end.
 
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -17,6 +19,9 @@ use crate::probe::{Attachment, Mapped, ProbeError, Probes};
 
 /// Executables that stay attached after their last process ended, so that a restart has no gap.
 const IDLE_FILES: usize = 4;
+
+/// Executables that are remembered as no kubelets: whoever listens again and again must not keep the agent busy with reading files.
+const OTHER_FILES: usize = 64;
 
 /// Why a process is not watched.
 #[derive(Debug, Error)]
@@ -70,6 +75,7 @@ struct Target {
 pub struct Kubelets {
     targets: Vec<Target>,
     refused: Option<String>,
+    others: VecDeque<(FileId, PlanError)>,
 }
 
 impl Kubelets {
@@ -100,13 +106,23 @@ impl Kubelets {
             target.processes.push((pid, life));
             return Ok(None);
         }
-        let bytes = Mapped::open(&path).map_err(unreadable)?;
-        let plan = plan(&bytes).map_err(|source| AdoptError::Plan { pid, source })?;
-        drop(bytes);
+        let plan = self.plan(&path, file).map_err(unreadable)?.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
         let attachment = probes.attach(&path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
         self.targets.push(Target { file, plan, attachment, processes: vec![(pid, life)] });
         Ok(Some(self.targets.len() - 1))
+    }
+
+    fn plan(&mut self, path: &Path, file: FileId) -> io::Result<Result<Plan, PlanError>> {
+        if let Some((_, error)) = self.others.iter().find(|(other, _)| *other == file) {
+            return Ok(Err(error.clone()));
+        }
+        let planned = plan(&Mapped::open(path)?);
+        if let Err(error) = &planned {
+            self.others.truncate(OTHER_FILES - 1);
+            self.others.push_front((file, error.clone()));
+        }
+        Ok(planned)
     }
 
     /// Takes the probes off the executables that have had no process for longest.
@@ -114,6 +130,13 @@ impl Kubelets {
         while self.targets.iter().filter(|target| target.processes.is_empty()).count() >= IDLE_FILES {
             let Some(index) = self.targets.iter().position(|target| target.processes.is_empty()) else { return };
             probes.detach(self.targets.remove(index).attachment);
+        }
+    }
+
+    /// Takes the probes off all executables: no program runs any more when this returns.
+    pub fn release(&mut self, probes: &mut Probes) {
+        for target in self.targets.drain(..) {
+            probes.detach(target.attachment);
         }
     }
 

@@ -49,6 +49,7 @@ impl Release {
             package: format!("k8s.io/kubernetes/cmd/{name}"),
             module: tests_folder().join("kubernetes").join(version),
             toolchain: self.toolchain,
+            tags: "",
             linker_flags: format!("-s -w {set}.gitVersion=v{version} {set}.gitMajor=1 {set}.gitMinor={minor}"),
             folder: format!("kubernetes/{version}-{}", self.toolchain),
         }
@@ -114,6 +115,8 @@ pub enum OwnProgram {
     AuditCheck,
     /// `kubeletcall`: plain HTTPS requests and bare upgrades, one or many, also from inside a pod.
     KubeletCall,
+    /// `kubeletget`: reads pages of a kubelet with a token, as a scraper does.
+    KubeletGet,
 }
 
 impl OwnProgram {
@@ -123,12 +126,14 @@ impl OwnProgram {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
             Self::KubeletCall => "kubeletcall",
+            Self::KubeletGet => "kubeletget",
         };
         Recipe {
             name,
             package: format!("kubewitness.dev/tests/cmd/{name}"),
             module: tests_folder().join("go"),
             toolchain: TOOLCHAIN,
+            tags: "",
             linker_flags: "-s -w".to_owned(),
             folder: format!("go/tests-{TOOLCHAIN}"),
         }
@@ -140,9 +145,11 @@ pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
 }
 
-/// How promtool of Prometheus 3.16.0 is made. Only tests of the metrics need it.
+/// How promtool of Prometheus 3.16.0 is made. Only tests of the metrics need it, so it goes without service discovery: with all of
+/// that it takes nine minutes of processor time.
 pub fn promtool() -> Recipe {
-    tool("promtool", "github.com/prometheus/prometheus/cmd/promtool".to_owned(), "promtool", "3.16.0")
+    let recipe = tool("promtool", "github.com/prometheus/prometheus/cmd/promtool".to_owned(), "promtool", "3.16.0");
+    Recipe { tags: "remove_all_sd", ..recipe }
 }
 
 fn tool(name: &'static str, package: String, module: &str, version: &str) -> Recipe {
@@ -151,6 +158,7 @@ fn tool(name: &'static str, package: String, module: &str, version: &str) -> Rec
         package,
         module: tests_folder().join("tools").join(module),
         toolchain: TOOLCHAIN,
+        tags: "",
         linker_flags: "-s -w".to_owned(),
         folder: format!("go/{module}-{version}-{TOOLCHAIN}"),
     }

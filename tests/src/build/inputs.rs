@@ -11,7 +11,15 @@ use super::Recipe;
 pub(super) fn describe(recipe: &Recipe) -> io::Result<String> {
     let mut files = Vec::new();
     collect(&recipe.module, &recipe.module, &mut files)?;
-    Ok(format!("toolchain {}\npackage {}\nldflags {}\nmodule {}\n", recipe.toolchain, recipe.package, recipe.linker_flags, digest(files)))
+    // A recipe without tags has no line for them, so that its text is the same as before there were tags.
+    let tags = if recipe.tags.is_empty() { String::new() } else { format!("tags {}\n", recipe.tags) };
+    Ok(format!(
+        "toolchain {}\npackage {}\n{tags}ldflags {}\nmodule {}\n",
+        recipe.toolchain,
+        recipe.package,
+        recipe.linker_flags,
+        digest(files)
+    ))
 }
 
 /// Adds every file below `folder` with its path relative to `root`. Go tests are left out: they do not change the program.

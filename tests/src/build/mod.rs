@@ -29,6 +29,8 @@ pub struct Recipe {
     pub module: PathBuf,
     /// What `GOTOOLCHAIN` is set to, such as `go1.26.8`.
     pub toolchain: &'static str,
+    /// What `-tags` is set to, empty for none.
+    pub tags: &'static str,
     /// What `-ldflags` is set to.
     pub linker_flags: String,
     /// Folder below the cache that keeps the executable.
@@ -125,7 +127,7 @@ impl Recipe {
         let begun = Instant::now();
         let unfinished = folder.join(format!(".{}.unfinished", self.name));
         let done = Command::new("go")
-            .args(["build", "-trimpath", "-ldflags", &self.linker_flags, "-o"])
+            .args(["build", "-trimpath", "-tags", self.tags, "-ldflags", &self.linker_flags, "-o"])
             .args([unfinished.as_os_str(), self.package.as_ref()])
             .current_dir(&self.module)
             .envs([("GOTOOLCHAIN", self.toolchain), ("CGO_ENABLED", "0"), ("GOFLAGS", "-mod=readonly -buildvcs=false")])

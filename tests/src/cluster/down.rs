@@ -4,24 +4,20 @@
 //! recording it leaves nothing behind either. Everything of a cluster runs in its network namespace or below its cgroup.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use super::layout::{Layout, PROGRAMS, state};
 use super::process::Identity;
-use super::{ClusterError, at, cgroups, network, process};
+use super::{ClusterError, at, cgroups, network, process, residue};
 
 /// How long processes may take to die and cgroups to become empty.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Folders outside the cluster's own in which containerd keeps the sockets of shims. Removed when they are empty.
-const SHIM_FOLDERS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
 
 pub(super) fn down(layout: &Layout) -> Result<(), ClusterError> {
     if !layout.folder().exists() && !layout.network_namespace().exists() && !cgroups::exists(&layout.label()) {
@@ -34,19 +30,13 @@ pub(super) fn down(layout: &Layout) -> Result<(), ClusterError> {
 
 /// Removes everything but the folder itself, which carries the lock of the run that calls this.
 pub(super) fn clear(layout: &Layout) -> Result<(), ClusterError> {
-    remove(&layout.record())?;
+    residue::remove_file(&layout.record())?;
     kill_all(layout)?;
-    let sockets = shim_sockets(layout);
+    let outside = residue::files(layout);
     unmount_all(layout)?;
     network::remove(layout)?;
     remove_cgroups(layout)?;
-    for socket in sockets {
-        remove(&socket)?;
-    }
-    for folder in SHIM_FOLDERS {
-        // Another containerd may use it; then it is not empty and stays.
-        let _ = fs::remove_dir(folder);
-    }
+    residue::remove(&outside)?;
     empty(layout.folder())
 }
 
@@ -116,19 +106,6 @@ fn remove_cgroups(layout: &Layout) -> Result<(), ClusterError> {
     }
 }
 
-/// The sockets of the cluster's shims. containerd 2.2 puts them into `/run/containerd/s` whatever its configuration says
-/// (`pkg/shim/util_unix.go`), and writes the address into each container's `bootstrap.json`.
-fn shim_sockets(layout: &Layout) -> Vec<PathBuf> {
-    let bundles = layout.path("containerd/state/io.containerd.runtime.v2.task/k8s.io");
-    let bundles = fs::read_dir(bundles).into_iter().flatten().flatten();
-    let sockets = bundles.filter_map(|bundle| {
-        let bootstrap: Value = serde_json::from_slice(&fs::read(bundle.path().join("bootstrap.json")).ok()?).ok()?;
-        let socket = PathBuf::from(bootstrap["address"].as_str()?.strip_prefix("unix://")?);
-        socket.starts_with(SHIM_FOLDERS[0]).then_some(socket)
-    });
-    sockets.collect()
-}
-
 /// Removes what is in a folder, and not the folder.
 fn empty(folder: &Path) -> Result<(), ClusterError> {
     for entry in fs::read_dir(folder).map_err(at(folder))? {
@@ -137,13 +114,6 @@ fn empty(folder: &Path) -> Result<(), ClusterError> {
         removed.map_err(at(&path))?;
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), ClusterError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
-        _ => Ok(()),
-    }
 }
 
 fn left(layout: &Layout, what: String) -> ClusterError {

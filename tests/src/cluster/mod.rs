@@ -3,7 +3,9 @@
 //! Several clusters run side by side. Each has, by its name: the network namespace `kw-NAME` with the node's address on its
 //! `lo`, the cgroup `kw-NAME` for its pods, and the folder `STATE/NAME` (`STATE` is `$KUBEWITNESS_STATE`, or
 //! `/var/lib/kubewitness-testbed`) for keys, configuration, logs, images and everything the programs write. So [`Cluster::down`]
-//! removes one cluster and touches nothing of another, and it works just as well on what an interrupted run left.
+//! removes one cluster and touches nothing of another, and it works just as well on what an interrupted run left. Namespaces and
+//! cgroups are the machine's: a name means the same cluster to everybody on it, whatever `STATE` is, so tests choose names that
+//! nobody else has.
 //!
 //! A kubelet sets `vm.overcommit_memory`, `kernel.panic` and `kernel.panic_on_oops` of the whole machine; that stays, as on any node.
 
@@ -16,6 +18,7 @@ mod layout;
 mod network;
 mod pki;
 mod process;
+mod residue;
 mod up;
 
 use std::io;
@@ -145,6 +148,11 @@ impl Cluster {
         up::up(options)
     }
 
+    /// Puts in place what a cluster like this is made of: the machine's programs, and those that are built. [`Self::up`] does it too.
+    pub fn prepare(options: &Options) -> Result<(), ClusterError> {
+        up::prepare(options).map(drop)
+    }
+
     /// The cluster of this name, if it is up and whole.
     pub fn open(name: &str) -> Result<Self, ClusterError> {
         up::open(name)
@@ -234,7 +242,8 @@ impl Cluster {
         command
     }
 
-    /// Ends the kubelet with SIGTERM and starts it again from the same file; returns when it answers. Pods keep running.
+    /// Ends the kubelet with SIGTERM and starts it again from the same file. Pods keep running. Returns when the
+    /// new one runs a command in `default/web` again, which is asked with `kubectl exec` until it works.
     pub fn restart_kubelet(&self) -> Result<(), ClusterError> {
         up::restart_kubelet(self)
     }

@@ -1,7 +1,6 @@
 //! The network namespace of a cluster: one address on `lo`, so all traffic stays inside and every cluster has the same ports.
 
 use std::fs::{self, File};
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::process::Command;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::layout::{Layout, names, state};
-use super::{ClusterError, at, run};
+use super::{ClusterError, at, residue, run};
 
 /// A command in the namespace. Not `ip netns exec`: that mounts another /sys and hides the cgroups.
 pub(super) fn inside(layout: &Layout, program: &Path) -> Command {
@@ -37,10 +36,7 @@ pub(super) fn remove(layout: &Layout) -> Result<(), ClusterError> {
     let path = layout.network_namespace();
     // An interrupted `ip netns add` leaves the file without the mount.
     let _ = unmount(&path, UnmountFlags::DETACH);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
-        _ => Ok(()),
-    }
+    residue::remove_file(&path)
 }
 
 /// The inode that `/proc/PID/ns/net` shows for processes in the namespace; `None` where there is no namespace. A file that is

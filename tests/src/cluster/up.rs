@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::image::{self, Executable, Image};
 use super::layout::{Layout, PROGRAMS};
-use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, down, network, pki, process, run};
+use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, down, network, pki, process, residue, run};
 use crate::build::{ContainerdProgram, KubernetesProgram, etcd};
 use crate::host::{self, Host};
 
@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) fn up(options: &Options) -> Result<Cluster, ClusterError> {
     let layout = Layout::new(&options.name)?;
-    let host = host::prepare()?;
-    build(options)?;
+    let host = prepare(options)?;
     let begun = Instant::now();
     let _lock = layout.claim()?;
     if open(&options.name).is_ok() {
         return Err(ClusterError::AlreadyUp(options.name.clone()));
     }
     down::clear(&layout)?;
+    residue::expect_kubelet_folder()?;
     let address = network::reserve_address(&layout)?;
     let cluster = Cluster { layout, address, kubelet: options.kubelet, api_server: options.api_server };
     match start(&cluster, options, &host) {
@@ -54,10 +54,18 @@ pub(super) fn open(name: &str) -> Result<Cluster, ClusterError> {
 
 pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     if let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") {
+        // Without its record it may end; with it, that would be taken for a crash.
+        residue::remove_file(&cluster.layout.path("run/kubelet"))?;
         kubelet.signal(Signal::TERM);
-        wait(&cluster.layout, "the kubelet did not end", "kubelet", || Ok(process::recorded(&cluster.layout, "kubelet").is_none()))?;
+        wait(&cluster.layout, "the kubelet did not end", "kubelet", || {
+            kubelet.reap();
+            Ok(!kubelet.is_alive())
+        })?;
     }
-    start_kubelet(cluster)
+    start_kubelet(cluster)?;
+    // A kubelet listens before it has read which pods it has from the API server.
+    let knows_its_pods = || Ok(succeeds(&mut cluster.kubectl(["exec", POD, "--", "true"])));
+    wait(&cluster.layout, "the kubelet did not find its pods again", "kubelet", knows_its_pods)
 }
 
 /// `PATH` for the programs: containerd finds its shim there.
@@ -68,7 +76,8 @@ pub(super) fn program_path() -> OsString {
     path
 }
 
-fn build(options: &Options) -> Result<(), ClusterError> {
+pub(super) fn prepare(options: &Options) -> Result<Host, ClusterError> {
+    let host = host::prepare()?;
     etcd().build()?;
     for program in [ContainerdProgram::Daemon, ContainerdProgram::Shim, ContainerdProgram::Ctr] {
         program.recipe().build()?;
@@ -76,7 +85,7 @@ fn build(options: &Options) -> Result<(), ClusterError> {
     options.api_server.program(KubernetesProgram::ApiServer).build()?;
     options.api_server.program(KubernetesProgram::Kubectl).build()?;
     options.kubelet.program(KubernetesProgram::Kubelet).build()?;
-    Ok(())
+    Ok(host)
 }
 
 fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), ClusterError> {

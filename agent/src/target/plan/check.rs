@@ -50,6 +50,7 @@ pub(super) fn spill(wrapper: &Body<'_>) -> Result<Attributes, Doubt> {
     // How far SP is below where it was at the entry, where it pointed to the return address.
     let mut depth = 0;
     let (mut itab, mut data) = (None, None);
+    let is_frame = |i: &Instruction| matches!(i.code(), Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32) && i.op0_register() == Register::RSP;
     for i in wrapper.instructions() {
         if i.mnemonic() == Mnemonic::Call || i.is_jmp_near_indirect() || i.mnemonic() == Mnemonic::Ret {
             break;
@@ -58,7 +59,7 @@ pub(super) fn spill(wrapper: &Body<'_>) -> Result<Attributes, Doubt> {
             (Some((Register::RSP, at, Register::RDI)), _) => itab = itab.or(Some(at - depth)),
             (Some((Register::RSP, at, Register::RSI)), _) => data = data.or(Some(at - depth)),
             (_, Mnemonic::Push) => depth += 8,
-            (_, Mnemonic::Sub) if i.op0_register() == Register::RSP => depth += i.immediate(1).cast_signed(),
+            (_, Mnemonic::Sub) if is_frame(i) => depth += i.immediate(1).cast_signed(),
             _ if (itab.is_none() && writes(i, Register::RDI)) || (data.is_none() && writes(i, Register::RSI)) => break,
             _ if writes(i, Register::RSP) => break,
             _ => {}
@@ -67,7 +68,7 @@ pub(super) fn spill(wrapper: &Body<'_>) -> Result<Attributes, Doubt> {
     // The return has popped its address.
     let seen = |at: Option<i64>| at.map(|at| at - 8).filter(|at| (0..SPILL_AREA).contains(at)).and_then(|at| i32::try_from(at).ok());
     match (seen(itab), seen(data)) {
-        (Some(itab), Some(data)) if data == itab + 8 => Ok(Attributes { itab, data, place: Place::Spill }),
+        (Some(itab), Some(data)) if data == itab + 8 && itab % 8 == 0 => Ok(Attributes { itab, data, place: Place::Spill }),
         _ => Err(Doubt::at("(*KubeletAuth).Authorize does not store its attributes above its return address", wrapper.address())),
     }
 }
@@ -251,6 +252,7 @@ mod tests {
             ("itab replaced", "48897c2420", "4889f7 mov rdi, rsi\n48897c2420"),
             ("stored after the jump", "48895c2410 mov [rsp+0x10], rbx", "ffe2 jmp rdx"),
             ("below the return address", "4889742428 mov [rsp+0x28], rsi", "48897424d8 mov [rsp-0x28], rsi"),
+            ("a frame of unknown size", "48895c2410 mov [rsp+0x10], rbx", "4829c4 sub rsp, rax"),
             ("another order", "4889742428 mov [rsp+0x28], rsi", "4889742410 mov [rsp+0x10], rsi"),
         ] {
             assert_eq!(spilled(&jumping.replace(from, to)), None, "{what}");

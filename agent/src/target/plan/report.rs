@@ -5,21 +5,35 @@ use std::fmt;
 use kubewitness_wire::{Layout, Register};
 use serde::{Serialize, Serializer};
 
-use super::{Attributes, Plan};
+use super::{Attributes, Plan, SiteKind};
 use crate::gobin;
 
 impl fmt::Display for Plan {
-    /// One paragraph a site.
+    /// One paragraph a site, under a line about the executable.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unknown = "unknown";
         let version = self.kubelet_version.as_deref().unwrap_or(unknown);
         writeln!(f, "kubelet {version}, {}, build id {}", self.go_version, self.build_id.as_deref().unwrap_or(unknown))?;
+        writeln!(f, "{} sites, all on instructions that the kernel emulates:", self.sites.len())?;
         for site in &self.sites {
+            writeln!(f, "\n{:<8} {}", site.kind.label(), site.symbol)?;
             let bytes = gobin::hex(&site.bytes);
-            writeln!(f, "{:?}\n  {}", site.kind, site.symbol)?;
-            writeln!(f, "  {:#x}, file offset {:#x}: {}  ({bytes})\n  {}", site.address, site.file_offset, site.instruction, site.why)?;
+            writeln!(f, "         address {:#x}, file offset {:#x}: `{}` ({bytes})", site.address, site.file_offset, site.instruction)?;
+            writeln!(f, "         {}", site.why)?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
+        self.notes.iter().try_for_each(|note| writeln!(f, "\nnote: {note}"))
+    }
+}
+
+impl SiteKind {
+    /// A word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Check(_) => "check",
+            Self::Answer(_) => "answer",
+            Self::End => "end",
+        }
     }
 }
 
@@ -118,4 +132,28 @@ fn offsets(l: &Layout) -> Vec<(&'static str, u32)> {
         ("map table.groups.data", m.table_groups),
         ("map table.groups.lengthMask", m.table_mask),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_a_layout_is_reported() {
+        let reserved = 1;
+        let layout = Layout::default();
+        let reported = 8 * itabs(&layout).len() + 4 * (offsets(&layout).len() + reserved);
+        assert_eq!(reported, size_of::<Layout>(), "a field of the layout has no name here");
+    }
+
+    #[test]
+    fn registers_are_numbered_as_the_processor_does() {
+        for (register, wire) in
+            [(iced_x86::Register::RAX, Register::Rax), (iced_x86::Register::RDI, Register::Rdi), (iced_x86::Register::R15, Register::R15)]
+        {
+            assert_eq!(wire_register(register), Some(wire));
+            assert_eq!(register.number(), wire as usize);
+        }
+        assert_eq!(wire_register(iced_x86::Register::EAX), None);
+    }
 }
