@@ -38,14 +38,14 @@ fn a_file_is_planned_without_any_rights() {
     assert!(sites.iter().any(|site| site["symbol"].as_str().unwrap().ends_with("InstallAuthFilter.func1")));
     let content = fs::read(&kubelet).unwrap();
     for site in sites {
-        let bytes: Vec<_> = site["bytes"].as_array().unwrap().iter().map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap()).collect();
-        let offset = usize::try_from(site["file_offset"].as_u64().unwrap()).unwrap();
+        let bytes = unhex(site["bytes"].as_str().unwrap());
+        let offset = usize::from_str_radix(site["file_offset"].as_str().unwrap().strip_prefix("0x").unwrap(), 16).unwrap();
         assert!(!bytes.is_empty());
         assert_eq!(content[offset..offset + bytes.len()], bytes, "the instruction is not at its place: {site}");
     }
     let output = folder.kubewitness(&["doctor", "--kubelet-file", kubelet.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output).contains(&format!("{:#x}", sites[0]["address"].as_u64().unwrap())), "{}", text(&output));
+    assert!(text(&output).contains(sites[0]["address"].as_str().unwrap()), "{}", text(&output));
 }
 
 #[test]
@@ -117,6 +117,10 @@ fn wrong_usage_is_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output));
         assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
     }
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 /// Exactly one line on stderr, which names the thing, and nothing on stdout.
