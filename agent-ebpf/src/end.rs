@@ -29,8 +29,11 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
     let request = InFlight::of(&hit);
     // SAFETY: the pointer is an element of a map.
     let response = request.flight.and_then(|flight| response(unsafe { &*flight }, &hit.site.layout, hit.bias()));
+    let panicked = panicked(&hit);
     let sent = hit.report(Kind::End, &request, |slot| {
         let record = start::<End>(slot);
+        // SAFETY: the record lies in the slot that is ours.
+        unsafe { (*record).panicked = panicked };
         if let Some(response) = response {
             // SAFETY: the record lies in the slot that is ours.
             unsafe {
@@ -43,6 +46,18 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
     });
     flight::end(&hit.key(), request.class);
     sent
+}
+
+/// Deferred calls run with `g._panic` set only while a panic unwinds the stack.
+#[inline(always)]
+fn panicked(hit: &Hit<'_>) -> u8 {
+    if hit.site.panicking == 0 {
+        return End::UNKNOWN;
+    }
+    match read::<u64>(hit.regs.r14 + u64::from(hit.site.panicking)) {
+        Some(panic) => u8::from(panic != 0),
+        None => End::UNKNOWN,
+    }
 }
 
 struct Response {

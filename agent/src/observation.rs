@@ -205,6 +205,19 @@ pub struct End {
     pub time: Timestamp,
     /// What the handler left behind; `None` if it could not be read.
     pub response: Option<Response>,
+    /// The handler panicked, and the connection was cut; `None` if that cannot be told.
+    pub panicked: Option<bool>,
+}
+
+impl End {
+    /// The status that the client got, unless the connection was hijacked: for a handler that wrote none, and did not panic, `net/http` sends
+    /// 200 (`net/http/server.go`, `(*response).finishRequest`).
+    pub fn status(&self) -> Option<u16> {
+        match self.response?.status {
+            0 => (self.panicked == Some(false)).then_some(200),
+            status => Some(status),
+        }
+    }
 }
 
 /// What a handler wrote.

@@ -222,8 +222,15 @@ pub struct End {
     pub hijacked: u8,
     /// 1 if the fields above could be read.
     pub readable: u8,
+    /// 1 if the handler panicked, 0 if not, [`End::UNKNOWN`] if that cannot be told.
+    pub panicked: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
+}
+
+impl End {
+    /// The value of `panicked` where the executable does not tell how to see it.
+    pub const UNKNOWN: u8 = 2;
 }
 
 /// What happened to a connection.

@@ -15,8 +15,8 @@ pub struct Site {
     pub attr_data: i32,
     /// Answer: the [`Register`] that holds the status.
     pub status: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// End: where `g` points to its panic, in bytes from `g`; 0 if that is not known.
+    pub panicking: u32,
     /// The executable's layouts.
     pub layout: Layout,
 }

@@ -54,7 +54,11 @@ fn trace(goroutine: u64, number: u64) -> Vec<(RequestId, Part)> {
         1 => parts.extend([check(1, "proxy", Decision::Allow), Part::Answer(at(goroutine, number, 2), 101)]),
         _ => parts.push(check(1, "metrics", Decision::NoOpinion)),
     }
-    parts.push(Part::End(End { time: at(goroutine, number, 3), response: Some(Response { status: 200, written: 1, hijacked: false }) }));
+    parts.push(Part::End(End {
+        time: at(goroutine, number, 3),
+        response: Some(Response { status: 200, written: 1, hijacked: false }),
+        panicked: Some(false),
+    }));
     parts.into_iter().map(|part| (id, part)).collect()
 }
 

@@ -45,11 +45,11 @@ fn unanswered(exchange: &Exchange, endpoint: &Endpoint, transport: Transport) ->
         let translated = matches!(endpoint, Endpoint::Exec(_) | Endpoint::Attach(_)) && transport == Transport::WebSocket;
         return if translated && !exchange.gaps.contains(&Gap::Lost) { Outcome::Executed } else { Outcome::Unknown };
     }
-    match (endpoint, response.status) {
-        (Endpoint::Run(_), 200) => Outcome::Executed,
+    match (endpoint, end.status()) {
+        (Endpoint::Run(_), Some(200)) => Outcome::Executed,
         // `RunInContainer` returns an error for a command that ran and exited with another status than 0, and the kubelet makes 500 of it
         // (cri-client/pkg/remote_runtime.go, `ExecSync`), the same as for a container that does not exist.
-        (Endpoint::Run(_), 500) | (_, 0) => Outcome::Unknown,
+        (Endpoint::Run(_), Some(500)) | (_, None) => Outcome::Unknown,
         _ => Outcome::Failed,
     }
 }
@@ -61,8 +61,7 @@ pub(super) fn status(exchange: &Exchange, outcome: Option<Outcome>) -> Option<u1
         None => answer,
         Some(end) => match end.response {
             Some(Response { hijacked: true, .. }) => answer.or((outcome == Some(Outcome::Executed)).then_some(101)),
-            Some(Response { status: 0, .. }) | None => None,
-            Some(Response { status, .. }) => Some(status),
+            _ => end.status(),
         },
     }
 }

@@ -128,7 +128,12 @@ impl Build {
     }
 
     pub(crate) fn end(mut self, response: Option<Response>) -> Self {
-        self.exchange.end = Some(End { time: self.tick(), response });
+        self.exchange.end = Some(End { time: self.tick(), response, panicked: None });
+        self
+    }
+
+    pub(crate) fn panicked(mut self, panicked: bool) -> Self {
+        self.exchange.end.as_mut().expect("an end").panicked = Some(panicked);
         self
     }
 

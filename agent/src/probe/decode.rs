@@ -129,7 +129,12 @@ fn end(fields: Fields<'_>, time: Timestamp) -> Result<End, DecodeError> {
         written: fields.u64(offset_of!(wire::End, written))?.cast_signed().max(0).cast_unsigned(),
         hijacked: fields.u8(offset_of!(wire::End, hijacked))? != 0,
     };
-    Ok(End { time, response: readable.then_some(response) })
+    let panicked = match fields.u8(offset_of!(wire::End, panicked))? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    };
+    Ok(End { time, response: readable.then_some(response), panicked })
 }
 
 fn socket(fields: Fields<'_>, time: Timestamp, tgid: u32) -> Result<Socket, DecodeError> {

@@ -115,7 +115,7 @@ impl Auditor {
             api_version: "audit.k8s.io/v1",
             level: "Metadata",
             audit_id: self.audit_id(exchange.id, first_seen(verdict)),
-            stage: stage(verdict.stage),
+            stage: stage(verdict),
             request_uri: request.map_or_else(String::new, |request| self.uri(&request.uri)),
             verb: verb.to_owned(),
             user: check.map(|check| UserInfo::of(&check.user)),
@@ -202,9 +202,11 @@ impl UserInfo {
     }
 }
 
-const fn stage(stage: Stage) -> &'static str {
-    match stage {
+fn stage(verdict: &Verdict) -> &'static str {
+    let panicked = verdict.exchange.end.and_then(|end| end.panicked);
+    match verdict.stage {
         Stage::Authorized | Stage::Answered | Stage::Lasting => "ResponseStarted",
+        Stage::Ended if panicked == Some(true) => "Panic",
         Stage::Ended => "ResponseComplete",
     }
 }

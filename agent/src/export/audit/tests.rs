@@ -219,3 +219,18 @@ fn the_page_names_every_finding_and_annotation() {
         assert!(page.contains(&format!("| `{key}` |")), "docs/events.md does not explain {key}");
     }
 }
+
+#[test]
+fn a_panic_is_a_stage_of_its_own() {
+    let pods = || request("GET", "/pods").check("pods", Decision::Allow);
+    let table = [
+        (pods().status(0).panicked(true), "Panic", None),
+        (pods().status(200).panicked(true), "Panic", Some(200)),
+        (pods().status(0).panicked(false), "ResponseComplete", Some(200)),
+        (pods().status(0), "ResponseComplete", None),
+    ];
+    for (build, stage, code) in table {
+        let event = written(build);
+        assert_eq!((event["stage"].as_str(), event["responseStatus"]["code"].as_u64()), (Some(stage), code));
+    }
+}

@@ -10,6 +10,7 @@ mod deferred;
 mod entry;
 mod error;
 mod layout;
+mod panicking;
 #[cfg(test)]
 mod listing;
 mod report;
@@ -74,7 +75,10 @@ pub enum SiteKind {
     /// The container runtime has answered with the status in this register.
     Answer(#[serde(serialize_with = "report::register")] Register),
     /// A request is over.
-    End,
+    End {
+        /// Where a goroutine notes that it panics, in bytes from `g`; without it a panic looks like an empty answer.
+        panicking: Option<u32>,
+    },
 }
 
 impl PlannedSite {
@@ -82,7 +86,8 @@ impl PlannedSite {
     pub fn wire(&self, layout: &Layout) -> Site {
         let site = Site { address: self.address, layout: *layout, ..Site::default() };
         match self.kind {
-            SiteKind::Request | SiteKind::End => site,
+            SiteKind::Request => site,
+            SiteKind::End { panicking } => Site { panicking: panicking.unwrap_or(0), ..site },
             SiteKind::Check(attributes) => Site { attr_itab: attributes.itab, attr_data: attributes.data, ..site },
             SiteKind::Answer(register) => Site { status: register as u32, ..site },
         }
@@ -96,6 +101,7 @@ const DEFERRED: &str = "k8s.io/kubernetes/pkg/kubelet/server.(*Server).ServeHTTP
 const AUTHORIZE: &str = "k8s.io/kubernetes/pkg/kubelet/server.(*KubeletAuth).Authorize";
 /// The compiler clones this closure with each inlining of its parent; all clones are wanted, of which some never run.
 const FILTER: &str = "InstallAuthFilter.func1";
+const RECOVER: &str = "runtime.gorecover";
 const TRY_UPGRADE: &str = "k8s.io/apimachinery/pkg/util/proxy.(*UpgradeAwareHandler).tryUpgrade";
 
 /// Plans the executable in these bytes, typically memory-mapped.
@@ -118,7 +124,13 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
         return Err(PlanError::Function { symbol: FILTER });
     }
     sites.push(answer(named(TRY_UPGRADE)?)?);
-    sites.push(end(named(DEFERRED)?, serve_http)?);
+    let panicking = named(RECOVER).ok().and_then(|recover| Body::decode(recover.address, recover.bytes).ok());
+    let panicking = panicking.and_then(|body| panicking::find(&body).ok());
+    let mut notes = facts.notes;
+    if panicking.is_none() {
+        notes.push("panics of handlers cannot be told from empty answers: runtime.gorecover is not as in known Go releases".to_owned());
+    }
+    sites.push(end(named(DEFERRED)?, serve_http, panicking)?);
 
     let build = executable.build_info()?;
     Ok(Plan {
@@ -127,12 +139,12 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
         build_id: executable.build_id(),
         sites,
         layout: facts.layout,
-        notes: facts.notes,
+        notes,
     })
 }
 
 /// Functions that are wanted by their whole name.
-const SINGLE: [&str; 4] = [SERVE_HTTP, DEFERRED, AUTHORIZE, TRY_UPGRADE];
+const SINGLE: [&str; 5] = [SERVE_HTTP, DEFERRED, AUTHORIZE, TRY_UPGRADE, RECOVER];
 
 fn is_filter(name: &str) -> bool {
     name.starts_with(SERVER) && name.ends_with(FILTER)
@@ -170,13 +182,13 @@ fn answer(function: &Function<'_>) -> Result<PlannedSite, PlanError> {
     })
 }
 
-fn end(function: &Function<'_>, serve_http: &Function<'_>) -> Result<PlannedSite, PlanError> {
+fn end(function: &Function<'_>, serve_http: &Function<'_>, panicking: Option<u32>) -> Result<PlannedSite, PlanError> {
     let in_server = |doubt| PlanError::Doubt { symbol: serve_http.name.to_owned(), doubt };
     let server = Body::decode(serve_http.address, serve_http.bytes).map_err(in_server)?;
     deferred::runs_last(&server, function.address).map_err(in_server)?;
     let why =
         "the first push after the stack check of the deferred call that ServeHTTP registers first and that so runs last, after a panic too";
-    on(function, |body| Ok((SiteKind::End, entry::first_push(body)?, why.to_owned())))
+    on(function, |body| Ok((SiteKind::End { panicking }, entry::first_push(body)?, why.to_owned())))
 }
 
 /// Finds a site in a function, and checks that a kernel emulates the instruction.

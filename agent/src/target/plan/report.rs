@@ -32,7 +32,7 @@ impl SiteKind {
             Self::Request => "request",
             Self::Check(_) => "check",
             Self::Answer(_) => "answer",
-            Self::End => "end",
+            Self::End { .. } => "end",
         }
     }
 }
