@@ -20,6 +20,11 @@ pub(crate) fn note(text: &str) {
     line("", &format!("    {text}"));
 }
 
+/// A blank line before what follows on stdout.
+pub(crate) fn separate() {
+    line("", "");
+}
+
 /// The one sentence at the end of a run that failed.
 pub(crate) fn error(text: &str) {
     line(RED, &format!("error: {text}"));

@@ -1,6 +1,8 @@
 //! `cargo xtask demo`: the announcement's attack on a real kubelet, and what each side of it is told.
 
 mod audit;
+mod cast;
+mod clients;
 mod events;
 mod interrupt;
 mod scenes;
@@ -10,13 +12,14 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use std::{fs, io, mem};
+use std::{fs, io, mem, thread};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use kubewitness_tests::agent::{Agent, AgentOptions};
 use kubewitness_tests::build::OwnProgram;
 use kubewitness_tests::cluster::{Cluster, Options};
 
+use self::clients::Clients;
 use crate::args::{self, Usage};
 use crate::progress::{error, note, seconds, step};
 use crate::{build, machine, project, setup};
@@ -50,7 +53,10 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => show(false),
         ["--keep"] => show(true),
-        ["--down"] => down(),
+        ["--down"] => {
+            let _lock = only_one()?;
+            step("down: the agent and the cluster", down)
+        }
         [interrupt::MARK] => interrupt::take_down(down),
         _ => Err(Usage::error(format!("`{}` is not understood", args.join(" ")), "cargo xtask demo --help")),
     }
@@ -61,27 +67,29 @@ fn show(keep: bool) -> Result<()> {
     let _lock = only_one()?;
     machine()?;
     interrupt::watch()?;
-    let clients = times.take("build", programs)?;
-    times.take("clear", || Ok(Cluster::down(NAME)?))?;
+    let clients = programs(&mut times)?;
+    // What an earlier run left: after `--keep`, or after a power cut.
+    down()?;
     let curtain = Curtain;
     let cluster =
         times.take("cluster", || step("cluster: etcd, containerd, API server, kubelet, one pod", || Ok(Cluster::up(&options())?)))?;
-    let keys = times.take("identities", || step("identities: four ServiceAccounts and their rights", || scenes::cast(&cluster)))?;
+    let keys = times.take("identities", || step("identities: four ServiceAccounts and their rights", || cast::cast(&cluster)))?;
     let folder = cluster.audit_log().with_file_name("agent");
     let mut agent = times.take("agent", || step("agent: it finds the kubelet and attaches", || start(&cluster, folder)))?;
     let played = times.take("scenes", || step("scenes: seven, with real clients", || scenes::play(&cluster, &mut agent, &clients, &keys)));
     let played = played.inspect_err(|_| note(&format!("the agent's log ends with: {}", agent.log().lines().last().unwrap_or_default())))?;
-    if keep {
+    let ended = if keep {
         mem::forget((agent, curtain));
+        Ok(())
     } else {
-        times.take("down", || step("down: the agent, then the cluster", || end(agent, curtain)))?;
-    }
+        times.take("down", || step("down: the agent, then the cluster", || end(agent, curtain)))
+    };
     screen::print(&played, cluster.release().version())?;
     note(&times.to_string());
     if keep {
         note(&look_around(&cluster));
     }
-    played.verdict()
+    ended.and(played.verdict())
 }
 
 fn machine() -> Result<()> {
@@ -91,24 +99,18 @@ fn machine() -> Result<()> {
     machine::free_space(&project::cache()?, CACHE_MIB)
 }
 
-/// The clients that are no part of the cluster.
-struct Clients {
-    websocat: PathBuf,
-    spdyexec: PathBuf,
-    kubeletget: PathBuf,
-}
-
 /// Go and Rust build side by side: while one links or fetches, which keeps one core busy or none, the other compiles.
-fn programs() -> Result<Clients> {
+fn programs(times: &mut Times) -> Result<Clients> {
     let go = || -> Result<(PathBuf, PathBuf)> {
         Cluster::prepare(&options())?;
         Ok((OwnProgram::SpdyExec.recipe().build()?, OwnProgram::KubeletGet.recipe().build()?))
     };
-    std::thread::scope(|scope| {
-        let cluster = scope.spawn(|| step("build: the cluster's programs and the clients in Go", go));
-        let agent = setup::for_build().and_then(|()| build::all()).and_then(|()| setup::websocat());
-        let cluster = cluster.join().map_err(|_| anyhow::anyhow!("the build of the Go programs panicked"))?;
-        let (websocat, (spdyexec, kubeletget)) = (agent?, cluster?);
+    thread::scope(|scope| {
+        let go = scope.spawn(|| step("build: the cluster's programs and the clients in Go", go));
+        let agent = times.take("build", || setup::for_build().and_then(|()| build::all()).and_then(|()| setup::websocat()));
+        let go =
+            times.take("then the rest of the Go builds", || go.join().map_err(|_| anyhow!("the build of the Go programs panicked"))?);
+        let (websocat, (spdyexec, kubeletget)) = (agent?, go?);
         Ok(Clients { websocat, spdyexec, kubeletget })
     })
 }

@@ -1,35 +1,17 @@
 //! The seven scenes: who does what with which client, and what the agent must see of it.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kubewitness_tests::agent::Agent;
-use kubewitness_tests::cluster::{CONTAINER, Cluster, POD};
+use kubewitness_tests::cluster::{Cluster, POD};
 use serde_json::Value;
 
-use super::Clients;
 use super::audit::{self, Entry};
+use super::clients::{Clients, Stage};
 use super::events::{self, Row};
 use crate::progress::note;
-
-/// Seconds that a client may take.
-const PATIENCE: &str = "20";
-
-/// `ServiceAccounts` and the resources that they may `get`, nothing else.
-const CAST: [(&str, &[&str]); 5] = [
-    ("scraper", &["nodes/metrics"]),
-    ("modern-agent", &["nodes/pods"]),
-    ("legacy-agent", &["nodes/proxy"]),
-    ("intruder", &["nodes/proxy"]),
-    ("nobody", &[]),
-];
 
 /// The counter that a detection engineer alerts on.
 pub(super) const METRIC: &str = r#"kubewitness_unlogged_exec_total{endpoint="exec",outcome="executed",verb="get"}"#;
@@ -99,6 +81,8 @@ pub(super) struct Seen {
     pub(super) counted: f64,
     /// What the API server's audit log gained.
     pub(super) logged: Vec<Entry>,
+    /// The event that raised the alert, where one did.
+    pub(super) alert: Option<Value>,
 }
 
 /// All that was seen.
@@ -106,8 +90,6 @@ pub(super) struct Played {
     pub(super) scenes: Vec<Seen>,
     /// What the attack got from the container: the output of `id`.
     pub(super) loot: String,
-    /// The event that raised the alert.
-    pub(super) alert: Value,
 }
 
 impl Played {
@@ -124,49 +106,6 @@ impl Played {
     }
 }
 
-/// Makes the identities, each with its token in a file of the folder that is returned. A grant is not over when it is written but
-/// when the API server's authorizer knows it: the kubelet would remember an earlier "no" for half a minute.
-pub(super) fn cast(cluster: &Cluster) -> Result<PathBuf> {
-    let tokens = cluster.audit_log().with_file_name("tokens");
-    fs::create_dir_all(&tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
-    for (name, resources) in CAST {
-        cluster.service_account(name)?;
-        if !resources.is_empty() {
-            cluster.grant(name, &["get"], resources)?;
-        }
-        write_secret(&tokens.join(name), cluster.token(name, None)?.expose())?;
-    }
-    write_secret(&tokens.join("bad-token"), "not-a-token")?;
-    for (name, resources) in CAST {
-        for resource in resources {
-            until_granted(cluster, name, resource)?;
-        }
-    }
-    Ok(tokens)
-}
-
-fn write_secret(path: &Path, secret: &str) -> Result<()> {
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(secret.as_bytes())).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn until_granted(cluster: &Cluster, name: &str, resource: &str) -> Result<()> {
-    let (resource, subresource) = resource.split_once('/').context("a resource of a node has a slash")?;
-    let identity = format!("--as=system:serviceaccount:default:{name}");
-    let begun = Instant::now();
-    loop {
-        let mut ask = cluster.kubectl(["auth", "can-i", "get", resource, "--subresource", subresource, &identity]);
-        if ask.output().context("kubectl cannot be started")?.status.success() {
-            return Ok(());
-        }
-        ensure!(
-            begun.elapsed() < Duration::from_secs(20),
-            "the API server did not learn within 20 s that {name} may get {resource}/{subresource}"
-        );
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// Plays all scenes, one after the other: a scene is over when the agent has told of as many requests as it has.
 pub(super) fn play(cluster: &Cluster, agent: &mut Agent, clients: &Clients, tokens: &Path) -> Result<Played> {
     let stage = Stage { cluster, clients, tokens };
@@ -179,12 +118,8 @@ pub(super) fn play(cluster: &Cluster, agent: &mut Agent, clients: &Clients, toke
         note(&format!("{}: {}", scene.title, seen.rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
         scenes.push(seen);
     }
-    let events = agent.events()?;
     check_attacks(&mut scenes, &loot);
-    let before: usize = scenes[..ATTACK].iter().map(|seen| seen.rows.len()).sum();
-    let alert = events::ended(&events).get(before).and_then(|request| events::alert(&events, request));
-    let alert = alert.with_context(|| format!("the agent raised no alert for {}", SCENES[ATTACK].title))?.clone();
-    Ok(Played { scenes, loot, alert })
+    Ok(Played { scenes, loot })
 }
 
 fn watch(stage: &Stage, agent: &mut Agent, scene: &Scene) -> Result<(Seen, String)> {
@@ -198,10 +133,12 @@ fn watch(stage: &Stage, agent: &mut Agent, scene: &Scene) -> Result<(Seen, Strin
         Ok((events::ended(&agent.events()?).len() >= before + expected.len()).then_some(()))
     });
     let events = agent.events()?;
-    let rows: Vec<_> = events::ended(&events)[before..].iter().map(|event| events::row(event)).collect();
+    let requests = events::ended(&events).split_off(before);
+    let rows: Vec<_> = requests.iter().map(|request| events::row(request)).collect();
+    let alert = requests.iter().find_map(|request| events::alert(&events, request)).cloned();
     let counted = agent.metrics()?.get(METRIC).copied().unwrap_or(f64::NAN);
     let logged = audit::between(&log, begin, audit::length(&log)?)?;
-    Ok((Seen { title: scene.title, wrong: differences(&expected, &rows), rows, counted, logged }, output))
+    Ok((Seen { title: scene.title, wrong: differences(&expected, &rows), rows, counted, logged, alert }, output))
 }
 
 /// What is missing and what should not be there.
@@ -235,71 +172,6 @@ fn check_attacks(scenes: &mut [Seen], loot: &str) {
     }
 }
 
-/// What the clients need.
-struct Stage<'a> {
-    cluster: &'a Cluster,
-    clients: &'a Clients,
-    tokens: &'a Path,
-}
-
-impl Stage<'_> {
-    fn address(&self) -> Ipv4Addr {
-        self.cluster.address()
-    }
-
-    fn client(&self, program: &Path) -> Command {
-        let mut command = self.cluster.command("timeout");
-        command.arg(PATIENCE).arg(program);
-        command
-    }
-
-    fn read(&self, who: &str, paths: &[&str]) -> Result<String> {
-        let mut client = self.client(&self.clients.kubeletget);
-        client.args(["--server", &format!("https://{}:10250", self.address()), "--token-file"]).arg(self.tokens.join(who)).args(paths);
-        output("kubeletget", client)
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        output("kubectl", self.cluster.kubectl(arguments))
-    }
-
-    /// The announcement's command, word for word but for the names of the pod and of its container.
-    fn websocat(&self) -> Result<String> {
-        let token = fs::read_to_string(self.tokens.join("intruder")).context("the intruder's token cannot be read")?;
-        let mut client = self.client(&self.clients.websocat);
-        client.args(["--insecure", "--header", &format!("Authorization: Bearer {token}"), "--protocol", "v4.channel.k8s.io"]);
-        client.arg(format!("wss://{}:10250/exec/default/{POD}/{CONTAINER}?output=1&error=1&command=id", self.address()));
-        output("websocat", client)
-    }
-
-    /// With `GET`, as WebSocket has it: `POST` would ask for `create`, which the intruder has not.
-    fn spdyexec(&self) -> Result<String> {
-        let mut client = self.client(&self.clients.spdyexec);
-        client.args(["--server", &format!("https://{}:10250", self.address()), "--insecure", "--method", "GET"]);
-        client.arg("--token-file").arg(self.tokens.join("intruder")).args(["--pod", POD, "--container", CONTAINER, "--", "id"]);
-        output("spdyexec", client)
-    }
-}
-
-/// What a client printed. An error names the program alone: its arguments can hold a token.
-fn output(name: &str, mut client: Command) -> Result<String> {
-    let piped = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().with_context(|| format!("{name} cannot be started"))?;
-    // At the end of its stdin websocat closes the connection, and before that it does not end: as with a terminal, stdin ends when the
-    // command has. The last line of an exec in this protocol is its status; other clients have no such line, and end by themselves.
-    let stdin = child.stdin.take();
-    let mut stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
-    let mut printed = Vec::new();
-    while stdout.read_until(b'\n', &mut printed)? > 0 && !printed.ends_with(b"\"status\":\"Success\"}\n") {}
-    drop(stdin);
-    stdout.read_to_end(&mut printed)?;
-    let output = child.wait_with_output().with_context(|| format!("{name} cannot be waited for"))?;
-    if !output.status.success() {
-        bail!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&printed).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,12 +182,12 @@ mod tests {
 
     #[test]
     fn missing_surplus_and_repeated_requests_are_named() {
-        let (ok, refused) = (row("200"), row("403"));
-        assert!(differences(&[ok.clone()], &[ok.clone()]).is_empty());
-        assert_eq!(differences(&[ok.clone()], &[]), ["`default:scraper metrics single plain 200` is missing"]);
+        let (ok, refused) = ([row("200")], [row("403")]);
+        assert!(differences(&ok, &ok).is_empty());
+        assert_eq!(differences(&ok, &[]), ["`default:scraper metrics single plain 200` is missing"]);
         let both = ["`default:scraper metrics single plain 200` is missing", "`default:scraper metrics single plain 403` was not expected"];
-        assert_eq!(differences(&[ok.clone()], &[refused]), both);
-        assert_eq!(differences(&[ok.clone()], &[ok.clone(), ok]), ["2 requests were seen, and there were 1"]);
+        assert_eq!(differences(&ok, &refused), both);
+        assert_eq!(differences(&ok, &[row("200"), row("200")]), ["2 requests were seen, and there were 1"]);
     }
 
     /// All scenes as they must be.
@@ -327,6 +199,7 @@ mod tests {
             wrong: Vec::new(),
             counted,
             logged: Vec::new(),
+            alert: None,
         };
         SCENES.iter().zip(counted).map(seen).collect()
     }
