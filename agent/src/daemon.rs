@@ -144,7 +144,7 @@ impl<F: FnMut(News)> Daemon<F> {
         Ok(this)
     }
 
-    /// Works until `stop` is readable; then takes the probes off and handles what is still in the rings.
+    /// Works until `stop` is readable; then takes the probes off, handles what is still in the rings, and ends what is in flight.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), DaemonError> {
         let mut counted = Instant::now();
         let mut busy = Instant::now();
@@ -173,6 +173,8 @@ impl<F: FnMut(News)> Daemon<F> {
     fn finish(&mut self) -> Result<(), DaemonError> {
         self.kubelets.release(&mut self.probes);
         self.drain();
+        let in_flight = self.witness.stop();
+        self.tell_all(in_flight);
         self.probes.log();
         self.count()
     }

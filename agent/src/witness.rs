@@ -68,6 +68,12 @@ impl Witness {
         self.judge(steps)
     }
 
+    /// Nothing is watched any more: what was in flight gets its last verdict.
+    pub fn stop(&mut self) -> Vec<Outcome> {
+        let steps = self.exchanges.stop();
+        self.judge(steps)
+    }
+
     /// Whether no request is in flight.
     pub fn is_idle(&self) -> bool {
         self.exchanges.in_flight() == 0

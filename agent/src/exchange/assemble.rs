@@ -88,8 +88,17 @@ impl Exchanges {
 
     /// Ends what was in flight in a process that is gone.
     pub fn process_gone(&mut self, tgid: u32) -> Vec<Step> {
-        let keys: BTreeSet<Goroutine> = self.exec.keys().chain(self.routine.keys()).filter(|(of, _)| *of == tgid).copied().collect();
-        keys.into_iter().filter_map(|key| self.take(key)).map(|exchange| ended(exchange, Some(Gap::KubeletGone))).collect()
+        self.end_all(|of| of == tgid, Gap::KubeletGone)
+    }
+
+    /// Ends all that is in flight: nobody watches any more.
+    pub fn stop(&mut self) -> Vec<Step> {
+        self.end_all(|_| true, Gap::End)
+    }
+
+    fn end_all(&mut self, of: impl Fn(u32) -> bool, gap: Gap) -> Vec<Step> {
+        let keys: BTreeSet<Goroutine> = self.exec.keys().chain(self.routine.keys()).filter(|(tgid, _)| of(*tgid)).copied().collect();
+        keys.into_iter().filter_map(|key| self.take(key)).map(|exchange| ended(exchange, Some(gap))).collect()
     }
 
     /// Requests in flight.

@@ -193,6 +193,22 @@ fn an_exec_is_reported_when_allowed_and_when_answered() {
 }
 
 #[test]
+fn what_is_in_flight_ends_once_when_nobody_watches_any_more() {
+    let mut connections = Connections::new(10);
+    let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
+    // An exec that runs, a request that was begun, and one that is over.
+    for (id, part) in trace(1, 1).into_iter().take(3).chain(trace(2, 0).into_iter().take(1)).chain(trace(3, 0)) {
+        exchanges.observe(id, part, 0, &mut connections);
+    }
+    let ended = ended_of(exchanges.stop());
+    assert_eq!(
+        ended.iter().map(|exchange| (exchange.id.goroutine, exchange.gaps.clone())).collect::<Vec<_>>(),
+        [(1, vec![Gap::End]), (2, vec![Gap::End])]
+    );
+    assert_eq!((exchanges.stop(), exchanges.in_flight()), (vec![], 0));
+}
+
+#[test]
 fn a_flood_of_requests_does_not_push_out_an_exec() {
     let mut connections = Connections::new(10);
     let mut exchanges = Exchanges::new(4, PORT, READ_ONLY);

@@ -37,6 +37,13 @@ pub struct Sink {
     metrics: SinkMetrics,
 }
 
+/// An opened target.
+struct Opened<W> {
+    out: W,
+    /// Whether its last line has no end; `None` where that cannot be seen.
+    broken_line: Option<bool>,
+}
+
 /// One event.
 #[derive(Debug)]
 struct Line {
@@ -69,9 +76,9 @@ impl Target {
     }
 
     /// Unbuffered: what a failed write leaves in a buffer would come out later, after it was counted as dropped.
-    fn open(&self) -> io::Result<File> {
+    fn open(&self) -> io::Result<Opened<File>> {
         match self {
-            Self::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+            Self::Stdout => Ok(Opened { out: io::stdout().as_fd().try_clone_to_owned()?.into(), broken_line: None }),
             Self::File(path) => open_to_append(path),
         }
     }
@@ -111,8 +118,8 @@ impl Sink {
 
     fn start<W: Write + Send + 'static>(
         name: String,
-        reopen: impl FnMut() -> io::Result<W> + Send + 'static,
-        first: W,
+        reopen: impl FnMut() -> io::Result<Opened<W>> + Send + 'static,
+        first: Opened<W>,
         metrics: SinkMetrics,
         now: fn() -> Timestamp,
     ) -> Self {
@@ -121,7 +128,8 @@ impl Sink {
         let waiting = Arc::new(AtomicU64::new(0));
         let left = Arc::clone(&waiting);
         let counters = metrics.clone();
-        let mut writer = Writer { name, reopen, out: Some(first), broken_line: false, failed: None, dropped: 0 };
+        let broken_line = first.broken_line.unwrap_or(false);
+        let mut writer = Writer { name, reopen, out: Some(first.out), broken_line, failed: None, dropped: 0 };
         thread::spawn(move || {
             for line in lines {
                 if writer.write(&line.bytes, Instant::now()) {
@@ -144,7 +152,7 @@ struct Writer<W, R> {
     reopen: R,
     /// `None` after a failure, until it is opened again.
     out: Option<W>,
-    /// A line was cut short: the next one must not continue it.
+    /// A line was cut short (now, or by an earlier agent that was killed): the next one must not continue it.
     broken_line: bool,
     /// When it failed last.
     failed: Option<Instant>,
@@ -152,7 +160,7 @@ struct Writer<W, R> {
     dropped: u64,
 }
 
-impl<W: Write, R: FnMut() -> io::Result<W>> Writer<W, R> {
+impl<W: Write, R: FnMut() -> io::Result<Opened<W>>> Writer<W, R> {
     /// Writes a line, newline included; false if it was dropped.
     fn write(&mut self, line: &[u8], now: Instant) -> bool {
         if self.failed.is_some_and(|failed| now.duration_since(failed) < RETRY) {
@@ -185,7 +193,12 @@ impl<W: Write, R: FnMut() -> io::Result<W>> Writer<W, R> {
     fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
         let out = match &mut self.out {
             Some(out) => out,
-            None => self.out.insert((self.reopen)()?),
+            None => {
+                let opened = (self.reopen)()?;
+                // A file may have been emptied or replaced meanwhile.
+                self.broken_line = opened.broken_line.unwrap_or(self.broken_line);
+                self.out.insert(opened.out)
+            }
         };
         if self.broken_line {
             out.write_all(b"\n")?;
@@ -207,13 +220,11 @@ impl<W: Write, R: FnMut() -> io::Result<W>> Writer<W, R> {
     }
 }
 
-/// Where the file's last line has no end (an earlier agent was killed, the disk was full), it gets one.
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    if file.metadata()?.is_file() && !ends_with_newline(path)? {
-        file.write_all(b"\n")?;
-    }
-    Ok(file)
+fn open_to_append(path: &Path) -> io::Result<Opened<File>> {
+    let out = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // A pipe or a device cannot be read back.
+    let broken_line = if out.metadata()?.is_file() { Some(!ends_with_newline(path)?) } else { None };
+    Ok(Opened { out, broken_line })
 }
 
 fn ends_with_newline(path: &Path) -> io::Result<bool> {
@@ -281,13 +292,19 @@ mod tests {
             (vec![Ok(2), Err(full()), Err(full())], [false; 4], "on"),
             (vec![Ok(0)], [false, false, true, true], "three\nfour\n"),
         ];
-        for (next, kept, expected) in rows {
-            let shown = format!("{next:?}");
-            let out = Fickle { next: Arc::new(Mutex::new(next.into())), ..Fickle::default() };
+        let both = rows.iter().flat_map(|row| [(row, false), (row, true)]);
+        for ((next, kept, expected), looks_back) in both {
+            let shown = format!("{next:?}, looks back: {looks_back}");
+            let copy = |result: &io::Result<usize>| result.as_ref().copied().map_err(|error| error.kind().into());
+            let out = Fickle { next: Arc::new(Mutex::new(next.iter().map(copy).collect())), ..Fickle::default() };
             let again = out.clone();
             let mut writer = Writer {
                 name: "test".into(),
-                reopen: move || Ok(again.clone()),
+                reopen: move || {
+                    let written = again.written.lock().unwrap().clone();
+                    let broken_line = looks_back.then(|| !written.is_empty() && !written.ends_with(b"\n"));
+                    Ok(Opened { out: again.clone(), broken_line })
+                },
                 out: Some(out.clone()),
                 broken_line: false,
                 failed: None,
@@ -297,8 +314,8 @@ mod tests {
             let after = [Duration::ZERO, RETRY / 2, RETRY, RETRY + RETRY / 4];
             let lines = ["one\n", "two\n", "three\n", "four\n"];
             let result: Vec<bool> = lines.iter().zip(after).map(|(line, after)| writer.write(line.as_bytes(), start + after)).collect();
-            assert_eq!(result, kept, "{shown}");
-            assert_eq!(String::from_utf8(out.written.lock().unwrap().clone()).unwrap(), expected, "{shown}");
+            assert_eq!(result, *kept, "{shown}");
+            assert_eq!(String::from_utf8(out.written.lock().unwrap().clone()).unwrap(), *expected, "{shown}");
         }
     }
 
@@ -319,6 +336,23 @@ mod tests {
         assert_eq!(counted(&metrics), (100, 0));
         assert_eq!(metrics.latency.get_sample_count(), 100);
         assert!((metrics.latency.get_sample_sum() - 0.4).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_after_a_cut_line_begins_with_an_event() {
+        let file = std::env::temp_dir().join(format!("kubewitness-emptied-{}", std::process::id()));
+        let mut writer = Writer {
+            name: "test".into(),
+            reopen: || Target::File(file.clone()).open(),
+            out: None,
+            broken_line: true,
+            failed: None,
+            dropped: 0,
+        };
+        assert!(writer.write(b"{}\n", Instant::now()));
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(text, "{}\n");
     }
 
     #[test]
@@ -347,7 +381,8 @@ mod tests {
             }
         }
         let metrics = metrics();
-        let sink = Sink::start("test".into(), || Ok(Hangs), Hangs, metrics.clone(), Timestamp::default);
+        let hangs = || Opened { out: Hangs, broken_line: None };
+        let sink = Sink::start("test".into(), move || Ok(hangs()), hangs(), metrics.clone(), Timestamp::default);
         let sent = QUEUE as u64 + 100;
         for _ in 0..sent {
             sink.send(b"{}\n".to_vec(), Timestamp::default());
