@@ -33,12 +33,14 @@ fn finer_rights(minor: u32) -> Vec<Row> {
         row("/healthz/syncloop", "healthz"),
         row("/configz", "configz").and_by_a_reader(),
     ];
-    let pod = Object::Pod { name: "web", uid: "", subresource: "" };
+    let pod = Object::Pod { name: "web", uid: String::new(), subresource: "" };
     if minor >= 37 {
         rows.extend([
             row("/allocatedPods", "pods"),
             row("/allocatedPods/default/web", "pods").object(pod),
-            row("/allocatedPods/default/nobody", "pods").object(Object::Pod { name: "nobody", uid: "", subresource: "" }).code(404),
+            row("/allocatedPods/default/nobody", "pods")
+                .object(Object::Pod { name: "nobody", uid: String::new(), subresource: "" })
+                .code(404),
         ]);
     } else {
         rows.push(Row::unchecked("GET", "/allocatedPods", 404).object(Object::Node("pods")));
@@ -51,7 +53,7 @@ fn own_rights(minor: u32) -> Vec<Row> {
     let row = |target: &str, own| Row::new("GET", target, &[own]);
     let checkpoint = |pod, container: &str| {
         let target = format!("/checkpoint/default/{pod}/{container}");
-        let object = Object::Pod { name: pod, uid: "", subresource: "checkpoint" };
+        let object = Object::Pod { name: pod, uid: String::new(), subresource: "checkpoint" };
         Row::new("POST", target, &["checkpoint"]).object(object).kind(Kind::Checkpoint)
     };
     let mut rows = vec![
@@ -83,7 +85,7 @@ fn own_rights(minor: u32) -> Vec<Row> {
 fn proxy_alone() -> Vec<Row> {
     let row = |target: &str| Row::new("GET", target, &["proxy"]);
     let logs = |pod, container: &str, query: &str| {
-        let object = Object::Pod { name: pod, uid: "", subresource: "log" };
+        let object = Object::Pod { name: pod, uid: String::new(), subresource: "log" };
         row(&format!("/containerLogs/default/{pod}/{container}{query}")).object(object).kind(Kind::Logs)
     };
     vec![
@@ -135,7 +137,7 @@ fn methods(minor: u32) -> Vec<Row> {
     let mut rows = Vec::new();
     for method in ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BOGUS", "get"] {
         let finer = |target: &str, finer| Row::new(method, target, &before_proxy(minor, finer)).object(Object::Node(finer));
-        let logs = Object::Pod { name: "web", uid: "", subresource: "log" };
+        let logs = Object::Pod { name: "web", uid: String::new(), subresource: "log" };
         let callers = [Caller::With(right("proxy")), Caller::With(GET_PROXY), Caller::Forger];
         rows.extend([
             finer("/pods", "pods").code(405).by(&callers),

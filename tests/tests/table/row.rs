@@ -1,5 +1,8 @@
 //! A row of the table: one request, and what the kubelet makes of it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::http::Then;
 use crate::people::{Caller, GET_PROXY, right};
 
@@ -26,10 +29,21 @@ pub(crate) struct Row {
     pub(crate) callers: Vec<Caller>,
     /// What the client does once protocols were switched.
     pub(crate) then: Then,
+    /// Where the token is.
+    pub(crate) token: TokenIn,
+}
+
+/// How a bearer token is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenIn {
+    /// `Authorization: Bearer TOKEN`
+    Authorization,
+    /// Among the subprotocols of a WebSocket, as browsers do it.
+    Subprotocol,
 }
 
 /// The object of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Object {
     /// The node; the subresource is the one that was asked about last, or else this one.
     Node(&'static str),
@@ -38,7 +52,7 @@ pub(crate) enum Object {
         /// Its name.
         name: &'static str,
         /// The uid in the path.
-        uid: &'static str,
+        uid: String,
         /// What of it.
         subresource: &'static str,
     },
@@ -64,10 +78,12 @@ pub(crate) enum Kind {
 pub(crate) enum Ran {
     /// It runs, and the runtime's answer passes where it can be seen.
     Answered,
-    /// It runs for less than 300 ms, and no answer is seen.
+    /// It runs, as long as the client waits for it, and no answer is seen.
     Briefly,
-    /// It runs for longer, and no answer is seen.
+    /// It runs for far longer than 300 ms, and no answer is seen.
     Lasting,
+    /// It runs on for a while after the client has left, and no answer is seen.
+    Whenever,
     /// It does not run.
     Not,
 }
@@ -92,6 +108,7 @@ impl Row {
             kind: Kind::Harmless,
             callers,
             then: Then::Leave,
+            token: TokenIn::Authorization,
         }
     }
 
@@ -129,6 +146,10 @@ impl Row {
         Self { callers: callers.to_vec(), ..self }
     }
 
+    pub(crate) fn token_in_subprotocol(self) -> Self {
+        Self { token: TokenIn::Subprotocol, ..self }
+    }
+
     /// Also by somebody who has `get` alone.
     pub(crate) fn and_by_a_reader(mut self) -> Self {
         self.callers.push(Caller::With(GET_PROXY));
@@ -164,8 +185,13 @@ impl Row {
     /// The bytes of the request.
     pub(crate) fn bytes(&self, user_agent: &str, token: Option<&str>) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: kubelet\r\nUser-Agent: {user_agent}\r\n", self.method, self.target);
-        if let Some(token) = token {
-            head += &format!("Authorization: Bearer {token}\r\n");
+        match (token, self.token) {
+            (None, _) => {}
+            (Some(token), TokenIn::Authorization) => head += &format!("Authorization: Bearer {token}\r\n"),
+            (Some(token), TokenIn::Subprotocol) => {
+                let token = URL_SAFE_NO_PAD.encode(token);
+                head += &format!("Sec-WebSocket-Protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{token}\r\n");
+            }
         }
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
@@ -173,7 +199,8 @@ impl Row {
         if !self.body.is_empty() {
             head += &format!("Content-Length: {}\r\n", self.body.len());
         }
-        let connection = if self.upgrade().is_some() { "Upgrade" } else { "close" };
+        // Who is refused an upgrade need not be told twice that nothing follows.
+        let connection = if self.upgrade().is_some() { "Upgrade, close" } else { "close" };
         format!("{head}Connection: {connection}\r\n\r\n{}", self.body).into_bytes()
     }
 }

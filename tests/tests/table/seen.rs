@@ -1,8 +1,11 @@
 //! What the agent wrote, and how it differs from what it should have written.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::expect::Expected;
 
 /// A request that was sent.
 #[derive(Debug)]
@@ -12,8 +15,13 @@ pub(crate) struct Sent {
     /// No two requests have the same.
     pub(crate) user_agent: String,
     /// The events that it must lead to, in order.
-    pub(crate) events: Vec<Value>,
+    pub(crate) expected: Expected,
+    /// How long the client waited.
+    pub(crate) took: Duration,
 }
+
+/// After this time the agent takes what is neither answered nor over to run.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// All events.
 pub(crate) struct Seen {
@@ -25,9 +33,46 @@ impl Seen {
         Self { events }
     }
 
+    pub(crate) fn events(&self) -> &[Value] {
+        &self.events
+    }
+
     /// The requests that are over.
     pub(crate) fn complete(&self) -> usize {
-        self.events.iter().filter(|event| event["stage"] == "ResponseComplete").count()
+        self.ends().count()
+    }
+
+    fn ends(&self) -> impl Iterator<Item = &Value> {
+        self.events.iter().filter(|event| event["stage"] == "ResponseComplete")
+    }
+
+    /// Each 20th refusal within a minute, of one user or of one address without a user, is probing, once a minute. How many minutes
+    /// these were is not known, so at least one in 20 and at least one of many must be told, and none of those who were refused less.
+    pub(crate) fn probing(&self) -> Vec<String> {
+        let mut refused: HashMap<String, (usize, usize)> = HashMap::new();
+        for event in self.ends() {
+            let annotation = |key| event["annotations"][key].as_str().unwrap_or_default();
+            let who = match annotation("kubewitness.dev/access") {
+                "denied" => event["user"]["username"].to_string(),
+                "unauthenticated" => event["sourceIPs"].to_string(),
+                _ => "who was let in".to_owned(),
+            };
+            let (refusals, told) = refused.entry(who).or_default();
+            *refusals += 1;
+            *told += usize::from(annotation("kubewitness.dev/findings").split(',').any(|finding| finding == "probing"));
+        }
+        refused
+            .remove("who was let in")
+            .filter(|(_, told)| *told > 0)
+            .into_iter()
+            .map(|_| "being let in is not probing".to_owned())
+            .chain(
+                refused
+                    .into_iter()
+                    .filter(|(_, (refusals, told))| *told > refusals / 20 || (*refusals >= 60 && *told == 0))
+                    .map(|(who, (refusals, told))| format!("{who} was refused {refusals} times, which is told as probing {told} times")),
+            )
+            .collect()
     }
 
     /// Every difference, a line each.
@@ -45,11 +90,16 @@ impl Seen {
                 wrong.push(format!("{}: its events have not one audit id of their own", sent.what));
             }
             let bare: Vec<_> = seen.iter().map(|event| strip(event)).collect();
-            if bare.len() != sent.events.len() {
-                let stages: Vec<_> = bare.iter().map(|event| event["stage"].as_str().unwrap_or_default()).collect();
-                wrong.push(format!("{}: {} events expected, seen {stages:?}", sent.what, sent.events.len()));
+            let slow = sent.took >= GRACE || sent.expected.or_else;
+            if slow && sent.expected.if_slow.as_ref() == Some(&bare) {
+                continue;
             }
-            for (seen, expected) in bare.iter().zip(&sent.events) {
+            let expected = &sent.expected.events;
+            if bare.len() != expected.len() {
+                let stages: Vec<_> = bare.iter().map(|event| event["stage"].as_str().unwrap_or_default()).collect();
+                wrong.push(format!("{}: {} events expected, seen {stages:?} ({:?})", sent.what, expected.len(), sent.took));
+            }
+            for (seen, expected) in bare.iter().zip(expected) {
                 let mut differences = Vec::new();
                 difference("", seen, expected, &mut differences);
                 wrong.extend(differences.into_iter().map(|difference| format!("{}, {}: {difference}", sent.what, expected["stage"])));
