@@ -95,6 +95,11 @@ impl Agent {
         Ok(Self { child, network: cluster.network_namespace(), folder })
     }
 
+    /// An agent that was started in another way; its pages are in the network namespace `network`, its log is `folder/agent.log`.
+    pub fn started(child: Child, network: PathBuf, folder: PathBuf) -> Self {
+        Self { child, network, folder }
+    }
+
     /// Its process id: `nsenter` becomes the program that it starts.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -1,4 +1,4 @@
-//! The testbed tried on itself. Needs root and builds what is not built yet: `cargo test -p kubewitness-tests -- --ignored`.
+//! The testbed tried on itself. Needs root and builds what is not built yet: `cargo xtask test --only e2e`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,6 @@ fn traces(cluster: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs root"]
 fn a_cluster_comes_up_serves_and_leaves_nothing() {
     let name = unique("smoke");
     let mut options = Options::named(&name);
@@ -106,7 +105,6 @@ fn the_hole_is_there(cluster: &Cluster) {
 }
 
 #[test]
-#[ignore = "needs root"]
 fn clusters_of_other_releases_run_side_by_side() {
     let up = |release: Release| {
         std::thread::spawn(move || {

@@ -113,6 +113,8 @@ pub enum OwnProgram {
     SpdyExec,
     /// `auditcheck`: decodes audit events strictly with the API server's own type.
     AuditCheck,
+    /// `kubeletcall`: plain HTTPS requests and bare upgrades, one or many, also from inside a pod.
+    KubeletCall,
     /// `kubeletget`: reads pages of a kubelet with a token, as a scraper does.
     KubeletGet,
 }
@@ -123,6 +125,7 @@ impl OwnProgram {
         let name = match self {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
+            Self::KubeletCall => "kubeletcall",
             Self::KubeletGet => "kubeletget",
         };
         Recipe {

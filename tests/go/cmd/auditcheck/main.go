@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
@@ -55,8 +56,11 @@ func checkLine(line []byte) error {
 	return checkFields(&event)
 }
 
+// completeness names what an event does not hold because it was not seen.
+const completeness = "kubewitness.dev/completeness"
+
 // checkFields wants what the type documents as always there. The user is not asked for: a request that failed
-// authentication has none.
+// authentication has none. The URI is, unless the event itself says that the begin of the request was not seen.
 func checkFields(event *auditv1.Event) error {
 	if event.Kind != "Event" || event.APIVersion != auditv1.SchemeGroupVersion.String() {
 		return fmt.Errorf("kind %q of apiVersion %q is not an Event of %s", event.Kind, event.APIVersion, auditv1.SchemeGroupVersion)
@@ -68,7 +72,7 @@ func checkFields(event *auditv1.Event) error {
 		{"level", event.Level == ""},
 		{"auditID", event.AuditID == ""},
 		{"stage", event.Stage == ""},
-		{"requestURI", event.RequestURI == ""},
+		{"requestURI", event.RequestURI == "" && !strings.Contains(event.Annotations[completeness], "begin-not-seen")},
 		{"requestReceivedTimestamp", event.RequestReceivedTimestamp.IsZero()},
 		{"stageTimestamp", event.StageTimestamp.IsZero()},
 	} {

@@ -19,6 +19,8 @@ func TestCheck(t *testing.T) {
 		{"other kind", strings.Replace(valid, `"Event"`, `"EventList"`, 1) + "\n", "is not an Event"},
 		{"other version", strings.Replace(valid, "audit.k8s.io/v1", "audit.k8s.io/v1beta1", 1) + "\n", "is not an Event"},
 		{"no auditID", strings.Replace(valid, `"auditID":"a",`, "", 1) + "\n", "required field auditID"},
+		{"no URI", strings.Replace(valid, `"/pods"`, `""`, 1) + "\n", "required field requestURI"},
+		{"no URI, and why", strings.NewReplacer(`"/pods"`, `""`, `"user":{}`, `"annotations":{"kubewitness.dev/completeness":"partial: begin-not-seen"}`).Replace(valid) + "\n", ""},
 		{"no timestamp", strings.Replace(valid, `,"stageTimestamp":"2026-01-01T00:00:00.000001Z"`, "", 1) + "\n", "required field stageTimestamp"},
 		{"bad timestamp", strings.Replace(valid, "2026-01-01T00:00:00.000001Z", "now", 1) + "\n", "parsing time"},
 		{"bad stage", strings.Replace(valid, "ResponseComplete", "Done", 1) + "\n", `stage "Done" does not exist`},

@@ -1,0 +1,154 @@
+//! Who calls: from which pod, with whose token; and whose kubelet is believed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use kubewitness_tests::{
+    agent::{Agent, output_of},
+    build::OwnProgram,
+    call::Call,
+    cluster::{Cluster, Options, POD, Token},
+    copy::KubeletCopy,
+    scenarios::{Bed, annotation, completed, figure, play},
+};
+use serde_json::Value;
+
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+const OTHER: &str = "t-there";
+
+#[test]
+fn callers() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callers");
+    let client = OwnProgram::KubeletCall.recipe().build().unwrap();
+    let options = Options { image_files: vec![client], ..Options::named("t-here") };
+    play(
+        &options,
+        &folder,
+        &[
+            ("a call from a pod is that pod's, and a token of another pod is stolen", pods_are_told_apart),
+            ("a kubelet of another network namespace is believed only when it is named", other_namespaces),
+        ],
+    );
+}
+
+fn pods_are_told_apart(bed: &Bed) {
+    let cluster = &bed.cluster;
+    cluster.grant("default", &["get"], &["nodes/healthz"]).unwrap();
+    cluster.start_pod("robber", "default").unwrap();
+    let unbound = cluster.token("default", None).unwrap();
+    let bound = cluster.token("default", Some(POD)).unwrap();
+    let mut agent = bed.agent(&[]);
+    let uid = |pod: &str| output_of(&mut cluster.kubectl(["get", "pod", pod, "--output=jsonpath={.metadata.uid}"])).unwrap();
+    let [web, robber] = [POD, "robber"].map(|pod| format!("pod default/{pod} {}", uid(pod)));
+
+    let table = [
+        // From where, with which token; whose call it is, and whether the token is stolen.
+        ("web-own", Some(POD), &bound, web.as_str(), false),
+        ("robber-bound", Some("robber"), &bound, robber.as_str(), true),
+        ("host-bound", None, &bound, "process ", true),
+        ("web-unbound", Some(POD), &unbound, web.as_str(), false),
+        ("robber-unbound", Some("robber"), &unbound, robber.as_str(), false),
+        ("host-unbound", None, &unbound, "process ", false),
+    ];
+    for (name, pod, token, ..) in &table {
+        let call = Call::get("/healthz").token(token).user_agent(name);
+        let answers = pod.map_or_else(|| call.from_node(cluster), |pod| call.from_pod(cluster, pod)).unwrap();
+        assert_eq!(answers.only(), Some(200), "{name}: {}", answers.problem);
+    }
+    for (name, _, _, caller, stolen) in table {
+        let event = one(&mut agent, name);
+        let said = annotation(&event, "caller");
+        assert!(
+            if caller.ends_with(' ') { said.starts_with(caller) && said.ends_with(" kubeletcall") } else { said == caller },
+            "{name}: {said:?}"
+        );
+        assert_eq!(annotation(&event, "findings"), if stolen { "stolen-token" } else { "" }, "{name}");
+        assert_eq!(annotation(&event, "access"), "fine-grained", "{name}");
+    }
+    assert_eq!(figure(&agent, "kubewitness_findings_total{finding=\"stolen-token\",severity=\"critical\"}"), 2);
+}
+
+fn other_namespaces(bed: &Bed) {
+    let there = Other::up();
+    let here_token = bed.identity("here", &["get"], &["nodes/proxy"]);
+    there.0.service_account("there").unwrap();
+    there.0.grant("there", &["get"], &["nodes/proxy"]).unwrap();
+    let there_token = there.0.token("there", None).unwrap();
+    let call = |cluster: &Cluster, token: &Token, name: &str| {
+        let answers = Call::get("/healthz").token(token).user_agent(name).times(20).while_refused(Duration::from_secs(60));
+        assert_eq!(answers.from_node(cluster).unwrap().only(), Some(200));
+    };
+
+    // Both kubelets run from the same file, which is probed.
+    let mut agent = bed.agent(&[]);
+    call(&there.0, &there_token, "foreign");
+    call(&bed.cluster, &here_token, "own");
+    all(&mut agent, "own");
+    agent.until("the log line", SEEN_WITHIN, |agent| Ok(agent.log().contains("what it does is not believed").then_some(()))).unwrap();
+    assert_eq!(of(&agent, "foreign"), 0);
+
+    // Another file there, which is no reason to look at it.
+    let copy = KubeletCopy::replace(&there.0, &bed.folder.join("impostor")).unwrap();
+    call(&there.0, &there_token, "impostor");
+    call(&bed.cluster, &here_token, "own-again");
+    all(&mut agent, "own-again");
+    let pid = format!("pid={}", copy.pid());
+    let said = |line: &str| line.contains("in a network namespace that is not the node's: it is not believed") && line.contains(&pid);
+    assert_eq!(agent.log().lines().filter(|line| said(line)).count(), 1, "{}", agent.log());
+    assert_eq!(of(&agent, "impostor"), 0);
+    assert_eq!(agent.log().matches("attached to a kubelet").count(), 1, "{}", agent.log());
+    drop(agent);
+
+    // From the host's network namespace neither of them is the node's; the one that is named is believed.
+    let mut agent = from_the_host(bed, copy.pid());
+    call(&there.0, &there_token, "named");
+    call(&bed.cluster, &here_token, "not-named");
+    all(&mut agent, "named");
+    assert_eq!(of(&agent, "not-named"), 0);
+}
+
+/// An agent in the host's network namespace that is told about one kubelet. Its pages are on a port that nobody else has.
+fn from_the_host(bed: &Bed, kubelet: u32) -> Agent {
+    let options = bed.agent_options(&[]);
+    fs::create_dir_all(&options.folder).unwrap();
+    let mut command = std::process::Command::new(&options.binary);
+    command.args(["run", "--node-name", "node1", "--metrics-listen", "127.0.0.1:0", "--kubelet-pid", &kubelet.to_string(), "--events"]);
+    command.arg(options.folder.join("events.jsonl")).stdin(Stdio::null()).stdout(Stdio::null());
+    let child = command.stderr(fs::File::create(options.folder.join("agent.log")).unwrap()).spawn().unwrap();
+    let mut agent = Agent::started(child, PathBuf::from("/proc/self/ns/net"), options.folder);
+    let attached = |agent: &mut Agent| Ok(agent.log().contains("attached to a kubelet").then_some(()));
+    agent.until("the named kubelet is attached", Duration::from_secs(30), attached).unwrap();
+    agent
+}
+
+fn of(agent: &Agent, user_agent: &str) -> usize {
+    agent.events().unwrap().iter().filter(|event| event["userAgent"] == user_agent).count()
+}
+
+fn all(agent: &mut Agent, user_agent: &str) {
+    agent.until(user_agent, SEEN_WITHIN, |agent| Ok((of(agent, user_agent) == 20).then_some(()))).unwrap();
+}
+
+fn one(agent: &mut Agent, user_agent: &str) -> Value {
+    agent.until(user_agent, SEEN_WITHIN, |agent| Ok(completed(&agent.events()?, user_agent).pop())).unwrap()
+}
+
+/// A second cluster; it goes down when it is dropped.
+struct Other(Cluster);
+
+impl Other {
+    fn up() -> Self {
+        Cluster::down(OTHER).unwrap();
+        Self(Cluster::up(&Options::named(OTHER)).unwrap())
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        Cluster::down(OTHER).unwrap();
+    }
+}
