@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{File, OpenOptions},
     io::Write as _,
-    os::fd::BorrowedFd,
-    path::PathBuf,
+    os::{fd::BorrowedFd, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -115,10 +115,7 @@ impl<F: FnMut(News)> Daemon<F> {
         for inode in &believed {
             probes.believe_netns(*inode)?;
         }
-        let trace = match &options.trace {
-            Some(path) => Some(File::create(path).map_err(|source| DaemonError::System { what: "the trace cannot be written", source })?),
-            None => None,
-        };
+        let trace = options.trace.as_deref().map(open_trace).transpose()?;
         let mut this = Self {
             places: Places::new(options.pod_logs.clone()),
             witness: Witness::new(options.policy.clone(), IN_FLIGHT, options.port, options.read_only_port),
@@ -279,6 +276,12 @@ impl<F: FnMut(News)> Daemon<F> {
         let status = self.kubelets.status();
         (self.tell)(News::Status(status));
     }
+}
+
+/// It holds commands, and commands can hold secrets: for the owner alone.
+fn open_trace(path: &Path) -> Result<File, DaemonError> {
+    let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
+    opened.map_err(|source| DaemonError::System { what: "the trace cannot be written", source })
 }
 
 /// The clock that the kernel programs use.

@@ -89,7 +89,7 @@ fn check_sites(plan: &Plan, bytes: &[u8]) {
         assert_eq!(bytes[start..start + site.bytes.len()], site.bytes, "{}: the proof is what is in the file", site.symbol);
         match site.kind {
             SiteKind::Request | SiteKind::End { .. } => {
-                assert_eq!((site.bytes.as_slice(), site.instruction.as_str()), (&[0x55][..], "push rbp"))
+                assert_eq!((site.bytes.as_slice(), site.instruction.as_str()), (&[0x55][..], "push rbp"));
             }
             SiteKind::Check(_) => assert!(site.instruction.starts_with("jne 0x") && is_jump(&site.bytes, 5), "{site:?}"),
             SiteKind::Answer(_) => assert!(site.instruction.starts_with("je 0x") && is_jump(&site.bytes, 4), "{site:?}"),

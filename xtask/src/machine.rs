@@ -51,12 +51,12 @@ pub(crate) fn go() -> Result<()> {
     Ok(())
 }
 
-/// A kernel on which the agent runs: `bpf_loop` came with 5.17, and the type information tells where its fields are.
+/// A kernel on which the agent runs: `uprobe_multi` came with 6.6, and the type information tells where its fields are.
 pub(crate) fn kernel() -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("/proc is not mounted")?;
     match major_minor(&release) {
-        Some(found) if found >= (5, 17) => {}
-        _ => bail!("Linux 5.17 or newer is needed, and this is {}: use a newer kernel", release.trim()),
+        Some(found) if found >= (6, 6) => {}
+        _ => bail!("Linux 6.6 or newer is needed, and this is {}: use a newer kernel", release.trim()),
     }
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -79,7 +79,7 @@ mod tests {
     fn releases_of_kernels_and_compilers() {
         let table = [
             ("6.18.44-fc-v669\n", Some((6, 18))),
-            ("5.17.0", Some((5, 17))),
+            ("6.6.0", Some((6, 6))),
             ("5.4.0-150-generic", Some((5, 4))),
             ("6.1-rc3", Some((6, 1))),
             ("1.27rc1", Some((1, 27))),
@@ -90,7 +90,7 @@ mod tests {
         for (release, expected) in table {
             assert_eq!(major_minor(release), expected, "{release:?}");
         }
-        assert!(major_minor("6.1") > Some((5, 17)), "6.1 is newer than 5.17");
+        assert!(major_minor("6.12") > Some((6, 6)), "6.12 is newer than 6.6");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) struct Args {
     /// Where the kubelet keeps its pods' logs (its podLogsDir); the names there tell pods by their UIDs
     #[arg(long, env = "KUBEWITNESS_POD_LOGS", default_value = "/var/log/pods", value_name = "DIRECTORY")]
     pod_logs: PathBuf,
-    /// Copy the kernel's records to a file, for a report of a bug; they hold what events hold, commands included, and no secrets
+    /// Copy the kernel's records to a file, for a report of a bug; they hold what events hold, commands included, and no token
     #[arg(long, env = "KUBEWITNESS_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]

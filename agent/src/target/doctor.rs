@@ -97,18 +97,22 @@ fn btf() -> Finding {
 
 /// `include/uapi/linux/capability.h`
 const CAPABILITIES: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19)];
+/// Wanted from whoever is not root: the open files of other users' processes tell which of them listens.
+const READ_SEARCH: (&str, u32) = ("CAP_DAC_READ_SEARCH", 2);
 
 fn capabilities() -> Finding {
     const WHAT: &str = "capabilities";
-    let effective = match Process::myself().and_then(|process| process.status()) {
-        Ok(status) => status.capeff,
+    let (effective, user) = match Process::myself().and_then(|process| process.status()) {
+        Ok(status) => (status.capeff, status.euid),
         Err(error) => return unknown(WHAT, format!("they cannot be read: {error}"), "mount /proc"),
     };
-    let absent: Vec<_> = CAPABILITIES.iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| *name).collect();
+    let wanted = CAPABILITIES.into_iter().chain((user != 0).then_some(READ_SEARCH));
+    let (there, absent): (Vec<_>, Vec<_>) = wanted.partition(|(_, bit)| effective >> bit & 1 == 1);
+    let names = |of: Vec<(&'static str, u32)>| of.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
     if absent.is_empty() {
-        fine(WHAT, "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there")
+        fine(WHAT, names(there))
     } else {
-        missing(WHAT, format!("{} missing", absent.join(", ")), "run as root, or grant them to the process or its container")
+        missing(WHAT, format!("{} missing", names(absent)), "run as root, or grant them to the process or its container")
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::DirEntryExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::{exchange::Place, observation::Process};
@@ -11,22 +12,27 @@ use crate::{exchange::Place, observation::Process};
 /// Directories that are looked at when a cgroup is searched by its id; a node has a few for each container.
 const CGROUPS: usize = 20_000;
 
+/// The tree is walked no more often: whoever connects and is gone again and again must not keep the agent busy.
+const WALK_EVERY: Duration = Duration::from_millis(200);
+
 /// Finds places.
 #[derive(Debug)]
 pub struct Places {
     pod_logs: PathBuf,
     cgroups: Option<PathBuf>,
+    walked: Option<Instant>,
 }
 
 impl Places {
     /// `pod_logs` is the kubelet's `podLogsDir` (`/var/log/pods`): its entries are called `<namespace>_<name>_<uid>`.
     pub fn new(pod_logs: PathBuf) -> Self {
         let cgroups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().map(PathBuf::from);
-        Self { pod_logs, cgroups: cgroups.into_iter().find(|root| root.join("cgroup.procs").exists()) }
+        let cgroups = cgroups.into_iter().find(|root| root.join("cgroup.procs").exists());
+        Self { pod_logs, cgroups, walked: None }
     }
 
     /// The place of a process, by `/proc/PID/cgroup`, or by its cgroup's id where it is gone already.
-    pub fn place(&self, process: &Process) -> Place {
+    pub fn place(&mut self, process: &Process) -> Place {
         let paths = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).ok().filter(|text| !text.is_empty());
         let Some(paths) = paths.or_else(|| self.cgroup_path(process.cgroup)) else { return Place::Unknown };
         match pod_uid(&paths) {
@@ -45,8 +51,12 @@ impl Places {
     }
 
     /// The id of a cgroup is the inode of its directory. The root says nothing: processes of a cgroup v1 node are all there.
-    fn cgroup_path(&self, id: u64) -> Option<String> {
+    fn cgroup_path(&mut self, id: u64) -> Option<String> {
         let root = self.cgroups.as_deref().filter(|_| id > 1)?;
+        if self.walked.is_some_and(|last| last.elapsed() < WALK_EVERY) {
+            return None;
+        }
+        self.walked = Some(Instant::now());
         let mut left = vec![root.to_path_buf()];
         let mut seen = 0;
         while let Some(directory) = left.pop() {
