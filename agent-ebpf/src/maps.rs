@@ -17,7 +17,7 @@ pub static KERNEL: Global<Kernel> = Global::new(Kernel {
     net_inum: 0,
     sock_net: 0,
     sock_family: 0,
-    sock_num: 0,
+    sock_sport: 0,
     sock_dport: 0,
     sock_saddr: 0,
     sock_daddr: 0,

@@ -40,7 +40,7 @@ pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
     let sock: u64 = ctx.arg(0);
     let (old, new): (u32, u32) = (ctx.arg::<i32>(1) as u32, ctx.arg::<i32>(2) as u32);
     let kernel = KERNEL.load();
-    let local: u16 = read_kernel(sock + u64::from(kernel.sock_num))?;
+    let local = u16::from_be(read_kernel(sock + u64::from(kernel.sock_sport))?);
     let remote = u16::from_be(read_kernel(sock + u64::from(kernel.sock_dport))?);
     let (serves, calls) = (watched(&kernel, local), watched(&kernel, remote));
     // Multipath TCP reports its own socket and each subflow; the subflows are plain TCP and are the connections.
@@ -93,7 +93,7 @@ fn report(kernel: &Kernel, sock: u64, event: SocketEvent, who: Connecting) -> Op
         return None;
     }
     let (family, local, remote) = addresses(kernel, sock)?;
-    let local_port: u16 = read_kernel(sock + u64::from(kernel.sock_num))?;
+    let local_port = u16::from_be(read_kernel(sock + u64::from(kernel.sock_sport))?);
     let remote_port = u16::from_be(read_kernel(sock + u64::from(kernel.sock_dport))?);
     let (server, client, server_port, client_port) =
         if server_side { (local, remote, local_port, remote_port) } else { (remote, local, remote_port, local_port) };

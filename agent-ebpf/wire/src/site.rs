@@ -158,8 +158,8 @@ pub struct Kernel {
     pub sock_net: u32,
     /// `sock.__sk_common.skc_family`
     pub sock_family: u32,
-    /// `sock.__sk_common.skc_num`: the local port
-    pub sock_num: u32,
+    /// `inet_sock.inet_sport`: the local port, big-endian. Not `skc_num`, which is 0 already when a socket closes
+    pub sock_sport: u32,
     /// `sock.__sk_common.skc_dport`: the remote port, big-endian
     pub sock_dport: u32,
     /// `sock.__sk_common.skc_rcv_saddr`: the local IPv4 address

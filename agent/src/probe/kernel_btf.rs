@@ -18,7 +18,7 @@ pub enum BtfError {
 
 /// Finds what the kernel programs need; the watched ports are left to the caller.
 pub fn kernel_offsets(btf: &[u8]) -> Result<Kernel, BtfError> {
-    let types = Types::parse(btf, &["task_struct", "nsproxy", "net", "ns_common", "sock", "sock_common"])?;
+    let types = Types::parse(btf, &["task_struct", "nsproxy", "net", "ns_common", "sock", "sock_common", "inet_sock"])?;
     let common = types.offset("sock", "__sk_common")?;
     let shared = |field| types.offset("sock_common", field).map(|offset| common + offset);
     Ok(Kernel {
@@ -27,7 +27,7 @@ pub fn kernel_offsets(btf: &[u8]) -> Result<Kernel, BtfError> {
         net_inum: types.offset("net", "ns")? + types.offset("ns_common", "inum")?,
         sock_net: shared("skc_net")?,
         sock_family: shared("skc_family")?,
-        sock_num: shared("skc_num")?,
+        sock_sport: types.offset("inet_sock", "inet_sport")?,
         sock_dport: shared("skc_dport")?,
         sock_saddr: shared("skc_rcv_saddr")?,
         sock_daddr: shared("skc_daddr")?,
@@ -190,6 +190,7 @@ mod tests {
         };
         let kernel = kernel_offsets(&btf).unwrap();
         assert_ne!(kernel.task_nsproxy, 0);
-        assert_eq!(kernel.sock_num, 14, "skc_num has been the third field of sock_common since 3.7");
+        assert_eq!(kernel.sock_family, 16, "skc_family has followed two words of addresses, a hash and two ports since 3.9");
+        assert!(kernel.sock_sport > kernel.sock_protocol, "an inet_sock begins with a sock");
     }
 }
