@@ -130,7 +130,7 @@ fn findings(bed: &Bed) {
     let reader = bed.identity("reader", &["get"], &["nodes/proxy", "nodes/log"]);
     let writer = bed.identity("writer", &["create"], &["nodes/checkpoint"]);
     let nobody = bed.identity("nobody", &[], &[]);
-    cluster.apply(&ANONYMOUS.to_string()).unwrap();
+    cluster.apply(&list(&grant("anyone", &["nodes/healthz"], "User", "system:anonymous"))).unwrap();
     let mut agent = bed.agent(&[]);
     let logs = format!("/containerLogs/default/{POD}/{CONTAINER}?tailLines=1");
     let table = [
@@ -178,18 +178,22 @@ fn findings(bed: &Bed) {
     }
 }
 
-/// `system:anonymous` may read `/healthz`.
-static ANONYMOUS: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| {
+/// A `ClusterRole` of this name that allows `get` on these resources, bound to a user or a group.
+fn grant(name: &str, resources: &[&str], kind: &str, subject: &str) -> Vec<Value> {
     let group = "rbac.authorization.k8s.io";
     let version = format!("{group}/v1");
-    json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": "anyone"},
-         "rules": [{"apiGroups": [""], "resources": ["nodes/healthz"], "verbs": ["get"]}]},
-        {"apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": "anyone"},
-         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "anyone"},
-         "subjects": [{"apiGroup": group, "kind": "User", "name": "system:anonymous"}]},
-    ]})
-});
+    vec![
+        json!({"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": name},
+               "rules": [{"apiGroups": [""], "resources": resources, "verbs": ["get"]}]}),
+        json!({"apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": name},
+               "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+               "subjects": [{"apiGroup": group, "kind": kind, "name": subject}]}),
+    ]
+}
+
+fn list(items: &[Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
 
 fn probing(bed: &Bed) {
     let refused = bed.identity("prober", &[], &[]);
@@ -215,10 +219,16 @@ fn probing(bed: &Bed) {
 
 fn metrics_are_well_formed(bed: &Bed) {
     let mut agent = bed.agent(&[]);
-    for number in 0..30 {
-        let token = bed.identity(&format!("usual-{number}"), &["get"], &["nodes/metrics", "nodes/pods"]);
+    // One manifest for all, since each call of kubectl takes its time.
+    let names: Vec<_> = (0..30).map(|number| format!("usual-{number}")).collect();
+    let account = |name| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}});
+    let mut objects = grant("usual", &["nodes/metrics", "nodes/pods"], "Group", "system:serviceaccounts:default");
+    objects.extend(names.iter().map(account));
+    bed.cluster.apply(&list(&objects)).unwrap();
+    for name in &names {
+        let token = bed.cluster.token(name, None).unwrap();
         for path in ["/pods", "/metrics/probes"] {
-            assert_eq!(Call::get(path).token(&token).from_node(&bed.cluster).unwrap().only(), Some(200));
+            assert_eq!(Call::get(path).token(&token).from_node(&bed.cluster).unwrap().only(), Some(200), "{name} {path}");
         }
     }
     let all_seen = |page: &String| {

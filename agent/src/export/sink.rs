@@ -191,14 +191,13 @@ impl<W: Write, R: FnMut() -> io::Result<Opened<W>>> Writer<W, R> {
     }
 
     fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
-        let out = match &mut self.out {
-            Some(out) => out,
-            None => {
-                let opened = (self.reopen)()?;
-                // A file may have been emptied or replaced meanwhile.
-                self.broken_line = opened.broken_line.unwrap_or(self.broken_line);
-                self.out.insert(opened.out)
-            }
+        let out = if let Some(out) = &mut self.out {
+            out
+        } else {
+            let opened = (self.reopen)()?;
+            // A file may have been emptied or replaced meanwhile.
+            self.broken_line = opened.broken_line.unwrap_or(self.broken_line);
+            self.out.insert(opened.out)
         };
         if self.broken_line {
             out.write_all(b"\n")?;
