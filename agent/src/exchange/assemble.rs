@@ -45,15 +45,7 @@ impl Exchanges {
     pub fn observe(&mut self, id: RequestId, part: Part, lost: u16, connections: &mut Connections) -> Vec<Step> {
         let mut steps = Vec::new();
         let key = (id.tgid, id.goroutine);
-        let mut exchange = match self.take(key) {
-            Some(known) if known.id == id => known,
-            other => {
-                if let Some(stale) = other {
-                    steps.push(ended(stale, Some(Gap::End)));
-                }
-                Exchange::new(id)
-            }
-        };
+        let mut exchange = self.take_known(id).unwrap_or_else(|| Exchange::new(id));
         let is_begin = matches!(part, Part::Request(_));
         if lost > 0 {
             exchange.note(Gap::Lost);
@@ -70,8 +62,12 @@ impl Exchanges {
             }
             exchange.caller = connections.caller(&connection);
         }
+        // The two classes come over two rings: that a request of the one class was seen says nothing about those of the other class which
+        // the goroutine served before, their records may still be on the way. Within a class the order is that of the goroutine.
+        let place = if exchange.is_exec_class() { &mut self.exec } else { &mut self.routine };
         match step {
             Some(Moment::Ended) => {
+                steps.extend(place.remove(&key).map(|stale| ended(stale, Some(Gap::End))));
                 steps.push(ended(exchange, None));
                 return steps;
             }
@@ -79,9 +75,8 @@ impl Exchanges {
             Some(Moment::Answered) => steps.push(Step::Answered(exchange.clone())),
             None => {}
         }
-        let place = if exchange.is_exec_class() { &mut self.exec } else { &mut self.routine };
-        if let Some((_, evicted)) = place.insert(key, exchange) {
-            steps.push(ended(evicted, Some(Gap::Evicted)));
+        if let Some((of, gone)) = place.insert(key, exchange) {
+            steps.push(ended(gone, Some(if of == key { Gap::End } else { Gap::Evicted })));
         }
         steps
     }
@@ -89,7 +84,8 @@ impl Exchanges {
     /// Ends what was in flight in a process that is gone.
     pub fn process_gone(&mut self, tgid: u32) -> Vec<Step> {
         let keys: BTreeSet<Goroutine> = self.exec.keys().chain(self.routine.keys()).filter(|(of, _)| *of == tgid).copied().collect();
-        keys.into_iter().filter_map(|key| self.take(key)).map(|exchange| ended(exchange, Some(Gap::KubeletGone))).collect()
+        let of = |key| [self.exec.remove(&key), self.routine.remove(&key)].into_iter().flatten();
+        keys.into_iter().flat_map(of).map(|exchange| ended(exchange, Some(Gap::KubeletGone))).collect()
     }
 
     /// Requests in flight.
@@ -97,8 +93,11 @@ impl Exchanges {
         self.exec.len() + self.routine.len()
     }
 
-    fn take(&mut self, key: Goroutine) -> Option<Exchange> {
-        self.exec.remove(&key).or_else(|| self.routine.remove(&key))
+    /// What is known of this very request.
+    fn take_known(&mut self, id: RequestId) -> Option<Exchange> {
+        let key = (id.tgid, id.goroutine);
+        let place = [&mut self.exec, &mut self.routine].into_iter().find(|place| place.get(&key).is_some_and(|known| known.id == id))?;
+        place.remove(&key)
     }
 
     fn connection(&self, request: &Request) -> Option<ConnectionId> {

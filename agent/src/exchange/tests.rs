@@ -172,6 +172,19 @@ fn lost_records_that_the_kernel_counted_mark_the_exchange() {
 }
 
 #[test]
+fn an_exec_that_overtakes_what_its_connection_asked_before_is_whole_and_so_is_that() {
+    // Its ring wakes the agent and is read first.
+    let is_exec = |(id, _): &&(RequestId, Part)| id.begin.is_some_and(|begin| begin.0 / 1000 % 3 == 1);
+    let parts = goroutines(6).concat();
+    let (priority, routine): (Vec<_>, Vec<_>) = parts.iter().partition(is_exec);
+    for seen_first in 0..=priority.len() {
+        let (before, after) = priority.split_at(seen_first);
+        let overtaking: Vec<_> = before.iter().chain(&routine).chain(after).map(|part| (*part).clone()).collect();
+        assert_eq!(observe_all(&overtaking), reference(6), "{seen_first}");
+    }
+}
+
+#[test]
 fn an_exec_is_reported_when_allowed_and_when_answered() {
     let mut connections = Connections::new(10);
     let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
