@@ -45,7 +45,7 @@ impl Witness {
 
     /// Takes one record; `place` finds out where a process of this node runs.
     pub fn take(&mut self, record: &Bytes, place: impl FnOnce(&Process) -> Place) -> Result<Vec<Outcome>, DecodeError> {
-        let Decoded { observation, lost } = decode(record)?;
+        let Decoded { observation, arrival } = decode(record)?;
         let (id, part) = match observation {
             Observation::Request(id, request) => (id, Part::Request(request)),
             Observation::Check(id, check) => (id, Part::Check(check)),
@@ -53,7 +53,7 @@ impl Witness {
             Observation::End(id, end) => (id, Part::End(end)),
             Observation::Socket(socket) => return Ok(self.socket(socket, place)),
         };
-        let steps = self.exchanges.observe(id, part, lost, &mut self.connections);
+        let steps = self.exchanges.observe(id, part, arrival, &mut self.connections);
         Ok(self.judge(steps))
     }
 

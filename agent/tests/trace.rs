@@ -14,6 +14,7 @@ use kubewitness::{
     observation::Timestamp,
     witness::{Outcome, Witness},
 };
+use kubewitness_wire::Class;
 use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
@@ -121,6 +122,19 @@ fn a_trace_that_begins_or_ends_anywhere_gives_the_same_events_or_partial_ones() 
         }
     }
     assert!(partial > records.len(), "cuts inside of requests make partial events");
+}
+
+/// The rings are drained one after the other, so a request can overtake an earlier one of its own connection.
+#[test]
+fn the_order_between_the_rings_does_not_matter() {
+    let mut by_ring = records();
+    by_ring.sort_by_key(|record| match record[1] {
+        class if class == Class::Socket as u8 => 0,
+        class if class == Class::Priority as u8 => 1,
+        _ => 2,
+    });
+    assert_ne!(by_ring, records());
+    assert_eq!(sorted(play(&by_ring)), sorted(play(&records())));
 }
 
 proptest! {

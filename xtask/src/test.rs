@@ -14,10 +14,10 @@ use crate::{build, setup};
 const HELP: &str = "\
 Usage: cargo xtask test [--long] [--only STEP]
 
-Runs the steps setup, fmt, build, clippy, doc, deny and unit, and stops at the first that fails.
+Runs the steps setup, fmt, build, clippy, doc, deny, unit and e2e, and stops at the first that fails.
 
 Options:
-  --long       sixteen times the cases of every property
+  --long       sixteen times the cases of every property, and real kubelets of three releases instead of one
   --only STEP  this step alone
 
 Examples:
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     ("doc", "the documentation of the code", |_| doc()),
     ("deny", "licences, sources and advisories of the dependencies", |_| deny()),
     ("unit", "the tests that need no root", unit),
+    ("e2e", "the agent beside real kubelets; needs root", e2e),
 ];
 
 struct Options {
@@ -99,7 +100,7 @@ fn on_host(subcommand: &str) -> Command {
 }
 
 fn clippy() -> Result<()> {
-    project::run(on_host("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
+    project::run(on_host("clippy").args(["--all-targets", "--features", E2E, "--", "-D", "warnings"]))?;
     project::run(build::bpf_cargo("clippy")?.args(["--", "-D", "warnings"]))
 }
 
@@ -152,6 +153,18 @@ fn unit(options: &Options) -> Result<()> {
     if options.long {
         command.env("PROPTEST_CASES", "4096");
     }
+    project::run(&mut command)
+}
+
+/// What turns the tests on real clusters on.
+const E2E: &str = "kubewitness-tests/e2e";
+
+/// The clusters of a test share the processors of this machine with the others, so one test runs at a time.
+fn e2e(options: &Options) -> Result<()> {
+    build::all()?;
+    let kubelets = if options.long { "1.30,1.36,1.37" } else { "1.36" };
+    let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", E2E]);
+    command.env("KUBEWITNESS_E2E_KUBELETS", kubelets).env("RUST_TEST_THREADS", "1");
     project::run(&mut command)
 }
 

@@ -25,37 +25,38 @@ pub enum Part {
     End(End),
 }
 
+/// How a part came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Over the ring of the priority class, as all parts of the same request.
+    pub priority: bool,
+    /// Earlier records of the same request that found no room in the ring.
+    pub lost: u16,
+}
+
 /// The requests in flight, within a bound.
 #[derive(Debug)]
 pub struct Exchanges {
     routine: Bounded<Goroutine, Exchange>,
-    /// Requests of the exec class, apart, so that no flood of others can push one out.
-    exec: Bounded<Goroutine, Exchange>,
+    /// Requests of the priority class, apart, so that no flood of others can push one out.
+    priority: Bounded<Goroutine, Exchange>,
     read_only_port: u16,
     secure_port: u16,
 }
 
 impl Exchanges {
-    /// Keeps at most `limit` requests of the exec class in flight, and as many others.
+    /// Keeps at most `limit` requests of the priority class in flight, and as many others.
     pub fn new(limit: usize, secure_port: u16, read_only_port: u16) -> Self {
-        Self { routine: Bounded::new(limit), exec: Bounded::new(limit), read_only_port, secure_port }
+        Self { routine: Bounded::new(limit), priority: Bounded::new(limit), read_only_port, secure_port }
     }
 
-    /// Takes one part of a request; `lost` of its earlier records found no room in the ring.
-    pub fn observe(&mut self, id: RequestId, part: Part, lost: u16, connections: &mut Connections) -> Vec<Step> {
+    /// Takes one part of a request.
+    pub fn observe(&mut self, id: RequestId, part: Part, arrival: Arrival, connections: &mut Connections) -> Vec<Step> {
         let mut steps = Vec::new();
         let key = (id.tgid, id.goroutine);
-        let mut exchange = match self.take(key) {
-            Some(known) if known.id == id => known,
-            other => {
-                if let Some(stale) = other {
-                    steps.push(ended(stale, Some(Gap::End)));
-                }
-                Exchange::new(id)
-            }
-        };
+        let mut exchange = self.take_known(id).unwrap_or_else(|| Exchange::new(id));
         let is_begin = matches!(part, Part::Request(_));
-        if lost > 0 {
+        if arrival.lost > 0 {
             exchange.note(Gap::Lost);
         }
         if !is_begin && exchange.request.is_none() {
@@ -70,8 +71,12 @@ impl Exchanges {
             }
             exchange.caller = connections.caller(&connection);
         }
+        // The two classes come over two rings: that a request of the one class was seen says nothing about those of the other class which
+        // the goroutine served before, their records may still be on the way. Within a class the order is that of the goroutine.
+        let place = if arrival.priority { &mut self.priority } else { &mut self.routine };
         match step {
             Some(Moment::Ended) => {
+                steps.extend(place.remove(&key).map(|stale| ended(stale, Some(Gap::End))));
                 steps.push(ended(exchange, None));
                 return steps;
             }
@@ -79,9 +84,8 @@ impl Exchanges {
             Some(Moment::Answered) => steps.push(Step::Answered(exchange.clone())),
             None => {}
         }
-        let place = if exchange.is_exec_class() { &mut self.exec } else { &mut self.routine };
-        if let Some((_, evicted)) = place.insert(key, exchange) {
-            steps.push(ended(evicted, Some(Gap::Evicted)));
+        if let Some((of, gone)) = place.insert(key, exchange) {
+            steps.push(ended(gone, Some(if of == key { Gap::End } else { Gap::Evicted })));
         }
         steps
     }
@@ -97,17 +101,22 @@ impl Exchanges {
     }
 
     fn end_all(&mut self, of: impl Fn(u32) -> bool, gap: Gap) -> Vec<Step> {
-        let keys: BTreeSet<Goroutine> = self.exec.keys().chain(self.routine.keys()).filter(|(tgid, _)| of(*tgid)).copied().collect();
-        keys.into_iter().filter_map(|key| self.take(key)).map(|exchange| ended(exchange, Some(gap))).collect()
+        let keys: BTreeSet<Goroutine> = self.priority.keys().chain(self.routine.keys()).filter(|(tgid, _)| of(*tgid)).copied().collect();
+        let all = |key| [self.priority.remove(&key), self.routine.remove(&key)].into_iter().flatten();
+        keys.into_iter().flat_map(all).map(|exchange| ended(exchange, Some(gap))).collect()
     }
 
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
-        self.exec.len() + self.routine.len()
+        self.priority.len() + self.routine.len()
     }
 
-    fn take(&mut self, key: Goroutine) -> Option<Exchange> {
-        self.exec.remove(&key).or_else(|| self.routine.remove(&key))
+    /// What is known of this very request.
+    fn take_known(&mut self, id: RequestId) -> Option<Exchange> {
+        let key = (id.tgid, id.goroutine);
+        let place =
+            [&mut self.priority, &mut self.routine].into_iter().find(|place| place.get(&key).is_some_and(|known| known.id == id))?;
+        place.remove(&key)
     }
 
     fn connection(&self, request: &Request) -> Option<ConnectionId> {

@@ -4,7 +4,7 @@ mod assemble;
 mod bounded;
 mod connections;
 
-pub use assemble::{Exchanges, Part};
+pub use assemble::{Arrival, Exchanges, Part};
 pub use connections::{ConnectionId, ConnectionStep, Connections};
 
 use crate::observation::{Check, End, Request, RequestId, Timestamp};

@@ -11,8 +11,10 @@ const PORT: u16 = 10250;
 const READ_ONLY: u16 = 10255;
 const NETNS: u32 = 7;
 
+const SECOND: u64 = 1_000_000_000;
+
 fn at(goroutine: u64, number: u64, step: u64) -> Timestamp {
-    Timestamp(1000 * number + 100 * goroutine + step)
+    Timestamp(SECOND * number + 100 * goroutine + step)
 }
 
 fn peer(goroutine: u64) -> SocketAddr {
@@ -62,12 +64,17 @@ fn trace(goroutine: u64, number: u64) -> Vec<(RequestId, Part)> {
     parts.into_iter().map(|part| (id, part)).collect()
 }
 
+/// Execs come over the priority ring.
+fn over_its_ring(id: &RequestId) -> Arrival {
+    Arrival { priority: id.begin.is_some_and(|begin| begin.0 / SECOND % 3 == 1), lost: 0 }
+}
+
 fn observe_all(parts: &[(RequestId, Part)]) -> Vec<Exchange> {
     let mut connections = Connections::new(100);
     let mut exchanges = Exchanges::new(100, PORT, READ_ONLY);
     let mut steps = Vec::new();
     for (id, part) in parts {
-        steps.extend(exchanges.observe(*id, part.clone(), 0, &mut connections));
+        steps.extend(exchanges.observe(*id, part.clone(), over_its_ring(id), &mut connections));
     }
     steps.extend(exchanges.process_gone(1));
     assert_eq!(exchanges.in_flight(), 0);
@@ -167,7 +174,12 @@ fn lost_records_that_the_kernel_counted_mark_the_exchange() {
     let mut steps = Vec::new();
     for (index, (id, part)) in parts.into_iter().enumerate() {
         if !matches!(part, Part::Check(_)) {
-            steps.extend(exchanges.observe(id, part, if index == last { 2 } else { 0 }, &mut connections));
+            steps.extend(exchanges.observe(
+                id,
+                part,
+                Arrival { lost: if index == last { 2 } else { 0 }, priority: false },
+                &mut connections,
+            ));
         }
     }
     let ended = ended_of(steps);
@@ -176,12 +188,25 @@ fn lost_records_that_the_kernel_counted_mark_the_exchange() {
 }
 
 #[test]
+fn an_exec_that_overtakes_what_its_connection_asked_before_is_whole_and_so_is_that() {
+    // Its ring wakes the agent and is read first.
+    let is_exec = |(id, _): &&(RequestId, Part)| id.begin.is_some_and(|begin| begin.0 / 1000 % 3 == 1);
+    let parts = goroutines(6).concat();
+    let (priority, routine): (Vec<_>, Vec<_>) = parts.iter().partition(is_exec);
+    for seen_first in 0..=priority.len() {
+        let (before, after) = priority.split_at(seen_first);
+        let overtaking: Vec<_> = before.iter().chain(&routine).chain(after).map(|part| (*part).clone()).collect();
+        assert_eq!(observe_all(&overtaking), reference(6), "{seen_first}");
+    }
+}
+
+#[test]
 fn an_exec_is_reported_when_allowed_and_when_answered() {
     let mut connections = Connections::new(10);
     let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
     let mut seen = Vec::new();
     for (id, part) in trace(1, 1) {
-        for step in exchanges.observe(id, part, 0, &mut connections) {
+        for step in exchanges.observe(id, part, over_its_ring(&id), &mut connections) {
             seen.push(match step {
                 Step::Authorized(exchange) => ("authorized", exchange.checks.len(), exchange.answer.is_some()),
                 Step::Answered(exchange) => ("answered", exchange.checks.len(), exchange.answer.is_some()),
@@ -198,7 +223,7 @@ fn what_is_in_flight_ends_once_when_nobody_watches_any_more() {
     let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
     // An exec that runs, a request that was begun, and one that is over.
     for (id, part) in trace(1, 1).into_iter().take(3).chain(trace(2, 0).into_iter().take(1)).chain(trace(3, 0)) {
-        exchanges.observe(id, part, 0, &mut connections);
+        exchanges.observe(id, part, over_its_ring(&id), &mut connections);
     }
     let ended = ended_of(exchanges.stop());
     assert_eq!(
@@ -213,12 +238,12 @@ fn a_flood_of_requests_does_not_push_out_an_exec() {
     let mut connections = Connections::new(10);
     let mut exchanges = Exchanges::new(4, PORT, READ_ONLY);
     for (id, part) in trace(1, 1).into_iter().take(2) {
-        exchanges.observe(id, part, 0, &mut connections);
+        exchanges.observe(id, part, over_its_ring(&id), &mut connections);
     }
     let mut evicted = Vec::new();
     for goroutine in 100..200 {
         let (id, part) = trace(goroutine, 0).remove(0);
-        evicted.extend(ended_of(exchanges.observe(id, part, 0, &mut connections)));
+        evicted.extend(ended_of(exchanges.observe(id, part, over_its_ring(&id), &mut connections)));
     }
     assert_eq!(evicted.len(), 96);
     assert!(evicted.iter().all(|exchange| exchange.gaps == [Gap::Evicted] && !exchange.is_exec_class()));
@@ -254,7 +279,7 @@ fn a_request_knows_who_opened_its_connection() {
         let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
         let mut steps = Vec::new();
         for (id, part) in trace(1, 0) {
-            steps.extend(exchanges.observe(id, part, 0, &mut connections));
+            steps.extend(exchanges.observe(id, part, over_its_ring(&id), &mut connections));
         }
         assert_eq!(ended_of(steps)[0].caller, expected, "{events:?}");
     }

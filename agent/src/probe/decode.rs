@@ -9,6 +9,7 @@ use bytes::Bytes;
 use kubewitness_wire as wire;
 use thiserror::Error;
 
+use crate::exchange::Arrival;
 use crate::observation::{
     Check, Decision, End, Lookup, Observation, Process, Request, RequestId, Response, Socket, SocketEvent, Text, Timestamp, User, Utf8,
     canonical,
@@ -30,20 +31,23 @@ pub enum DecodeError {
     },
 }
 
-/// A decoded record: what was seen, and how many earlier records of the same request found no room.
+/// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// What was seen.
     pub observation: Observation,
-    /// Records of the same request that were lost before this one.
-    pub lost: u16,
+    /// How it came.
+    pub arrival: Arrival,
 }
 
 /// Decodes one record; its texts share its bytes.
 pub fn decode(record: &Bytes) -> Result<Decoded, DecodeError> {
     let fields = Fields(record);
     let kind = fields.u8(offset_of!(wire::Header, kind))?;
-    let lost = fields.u16(offset_of!(wire::Header, lost))?;
+    let arrival = Arrival {
+        priority: fields.u8(offset_of!(wire::Header, class))? == wire::Class::Priority as u8,
+        lost: fields.u16(offset_of!(wire::Header, lost))?,
+    };
     let time = Timestamp(fields.u64(offset_of!(wire::Header, time))?);
     let begin = fields.u64(offset_of!(wire::Header, request))?;
     let id = RequestId {
@@ -64,7 +68,7 @@ pub fn decode(record: &Bytes) -> Result<Decoded, DecodeError> {
     } else {
         return Err(DecodeError::Impossible { field: "kind", value: kind.into() });
     };
-    Ok(Decoded { observation, lost })
+    Ok(Decoded { observation, arrival })
 }
 
 fn request(fields: Fields<'_>, time: Timestamp) -> Result<Request, DecodeError> {

@@ -57,9 +57,11 @@ pub(crate) fn act(cluster: &Cluster, people: &People, folder: &Path) -> Vec<Deed
         program,
     };
     let api_server = "kube-apiserver-kubelet-client";
+    // The API server hands a WebSocket on to kubelets that say they understand it, and speaks SPDY to older ones.
+    let handed_on = if cluster.release().minor() >= 36 { "websocket" } else { "spdy" };
     let reader = "system:serviceaccount:default:get-proxy";
     vec![
-        deed("through-the-api-server", api_server, "exec", "websocket", 101, Value::Null, "kube-apiserver"),
+        deed("through-the-api-server", api_server, "exec", handed_on, 101, Value::Null, "kube-apiserver"),
         deed("sinceSeconds=3601", api_server, "log", "plain", 200, Value::Null, "kube-apiserver"),
         deed("straight-over-spdy", reader, "exec", "spdy", 101, json!("unlogged-exec"), "spdyexec"),
         deed("port=10248", reader, "portforward", "spdy", 101, json!("unlogged-exec"), "spdyexec"),

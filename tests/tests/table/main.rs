@@ -27,7 +27,7 @@ use kubewitness_tests::cluster::{Cluster, Options, POD};
 use serde_json::json;
 
 use people::{Caller, GET_PROXY, People, right};
-use row::Row;
+use row::{Kind, Row};
 use run::Run;
 use seen::Seen;
 
@@ -79,10 +79,11 @@ impl Testbed {
         }
         let proxy = Caller::With(right("proxy"));
         let readable = |target| Row::new("GET", target, &["proxy"]).by(&[proxy, Caller::With(GET_PROXY), Caller::Powerless]);
-        run.pipeline(&readable("/debug/pprof/cmdline").kind(row::Kind::Debug));
+        let cmdline = readable("/debug/pprof/cmdline").kind(Kind::Debug);
+        run.pipeline(&[cmdline.clone(), sessions::without_upgrade(), cmdline.clone(), sessions::without_upgrade()]);
         run.http2(
             &[
-                readable("/debug/pprof/cmdline").kind(row::Kind::Debug),
+                cmdline,
                 Row::new("GET", "/metrics", &["metrics"]),
                 Row::unchecked("GET", "/nothing", 404),
                 Row::new("DELETE", "/stats/summary", &["stats"]).code(405),
@@ -120,6 +121,9 @@ impl Testbed {
     /// What the agent's counters, each the sum over its labels, show instead of these values.
     fn books(&self, expected: &[(&str, usize)]) -> Vec<String> {
         let metrics = self.agent.metrics().expect("the agent's metrics can be read");
+        for (k, v) in &metrics {
+            if k.contains("connections") {}
+        }
         let sum = |name: &str| {
             let series = metrics.iter().filter(|(series, _)| series.split('{').next() == Some(name));
             series.map(|(_, value)| format!("{value:.0}").parse::<usize>().expect("a count")).sum::<usize>()

@@ -184,23 +184,23 @@ impl Row {
 
     /// The bytes of the request.
     pub(crate) fn bytes(&self, user_agent: &str, token: Option<&str>) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: kubelet\r\nUser-Agent: {user_agent}\r\n", self.method, self.target);
-        match (token, self.token) {
-            (None, _) => {}
-            (Some(token), TokenIn::Authorization) => head += &format!("Authorization: Bearer {token}\r\n"),
-            (Some(token), TokenIn::Subprotocol) => {
-                let token = URL_SAFE_NO_PAD.encode(token);
-                head += &format!("Sec-WebSocket-Protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{token}\r\n");
-            }
+        let mut headers = vec![("Host", "kubelet".to_owned()), ("User-Agent", user_agent.to_owned())];
+        if let Some(token) = token {
+            headers.push(match self.token {
+                TokenIn::Authorization => ("Authorization", format!("Bearer {token}")),
+                TokenIn::Subprotocol => {
+                    let token = URL_SAFE_NO_PAD.encode(token);
+                    ("Sec-WebSocket-Protocol", format!("v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{token}"))
+                }
+            });
         }
-        for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
+        headers.extend(self.headers.iter().cloned());
         if !self.body.is_empty() {
-            head += &format!("Content-Length: {}\r\n", self.body.len());
+            headers.push(("Content-Length", self.body.len().to_string()));
         }
         // Who is refused an upgrade need not be told twice that nothing follows.
-        let connection = if self.upgrade().is_some() { "Upgrade, close" } else { "close" };
-        format!("{head}Connection: {connection}\r\n\r\n{}", self.body).into_bytes()
+        headers.push(("Connection", if self.upgrade().is_some() { "Upgrade, close" } else { "close" }.to_owned()));
+        let headers: String = headers.iter().flat_map(|(name, value)| [*name, ": ", value, "\r\n"]).collect();
+        format!("{} {} HTTP/1.1\r\n{headers}\r\n{}", self.method, self.target, self.body).into_bytes()
     }
 }

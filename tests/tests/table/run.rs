@@ -66,18 +66,18 @@ impl Run {
         }
     }
 
-    /// Three requests on one connection, the second and the third sent before the first is answered.
-    pub(crate) fn pipeline(&mut self, row: &Row) {
-        let mut bytes = Vec::new();
-        for (place, &caller) in row.callers.iter().enumerate() {
-            let (what, user_agent, expected) = self.prepare(row, caller, self.sent.len());
-            let request = row.bytes(&user_agent, self.people.token(caller));
-            let last = place + 1 == row.callers.len();
-            let text = String::from_utf8(request).expect("rows are text");
-            bytes.extend(if last { text } else { text.replace("Connection: close", "Connection: keep-alive") }.into_bytes());
+    /// These rows by their callers on one connection, all sent before the first is answered.
+    pub(crate) fn pipeline(&mut self, rows: &[Row]) {
+        let calls: Vec<_> = rows.iter().flat_map(|row| row.callers.iter().map(move |caller| (row, *caller))).collect();
+        let mut text = String::new();
+        for (place, (row, caller)) in calls.iter().enumerate() {
+            let (what, user_agent, expected) = self.prepare(row, *caller, self.sent.len());
+            let request = String::from_utf8(row.bytes(&user_agent, self.people.token(*caller))).expect("rows are text");
+            let last = place + 1 == calls.len();
+            text += &if last { request } else { request.replace("close\r\n", "keep-alive\r\n") };
             self.sent.push(Sent { what: format!("{what}, pipelined"), user_agent, expected, took: Duration::ZERO });
         }
-        if let Err(error) = self.kubelet.send(&bytes, Then::Listen) {
+        if let Err(error) = self.kubelet.send(text.as_bytes(), Then::Listen) {
             self.wrong.push(format!("a pipeline: {error}"));
         }
         self.connections += 1;

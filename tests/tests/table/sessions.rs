@@ -37,8 +37,7 @@ fn exec(minor: u32, uid: &str) -> Vec<Row> {
         row("GET", ECHO, "exec", Ran::Answered).websocket_without_protocol().token_in_subprotocol().code(101).listen(),
         spdy("GET"),
         spdy("POST"),
-        // An exec without an Upgrade header is let in and then fails.
-        row("GET", ECHO, "exec", Ran::Not).code(500),
+        without_upgrade(),
         row("POST", ECHO, "exec", Ran::Not).code(500),
         // The runtime does not speak it: the connection is taken over, and refused.
         row("GET", ECHO, "exec", Ran::Not).websocket("bogus.k8s.io").code(403),
@@ -67,6 +66,11 @@ fn exec(minor: u32, uid: &str) -> Vec<Row> {
     rows
 }
 
+/// An exec without an Upgrade header is let in and then fails.
+pub(crate) fn without_upgrade() -> Row {
+    row("GET", ECHO, "exec", Ran::Not).code(500)
+}
+
 /// The kubelet routes by the decoded path, and decodes the query: whoever goes by the request line is evaded.
 fn evasions(minor: u32) -> Vec<Row> {
     let reader = [Caller::With(GET_PROXY)];
@@ -80,8 +84,8 @@ fn evasions(minor: u32) -> Vec<Row> {
     };
     let harmless = |target: &str, code, subresource| lost(target, code, Object::Node(subresource)).kind(Kind::Harmless);
     let exec = Object::Pod { name: "web", uid: String::new(), subresource: "exec" };
-    let mut by_query = attack("/exec/default/web/main");
-    by_query.target = "/exec/default/web/main?%63ommand=echo&comm%61nd=e2e&%6futput=1".to_owned();
+    let by_query =
+        Row { target: "/exec/default/web/main?%63ommand=echo&comm%61nd=e2e&%6futput=1".to_owned(), ..attack("/exec/default/web/main") };
     vec![
         by_query,
         attack("/%65xec/default/web/main"),
