@@ -73,42 +73,46 @@ fn toolchain() -> Result<()> {
     })
 }
 
-/// A program from crates.io.
+/// A program from crates.io. Each runs for seconds and would be optimised for minutes.
 struct Tool {
     name: &'static str,
     version: &'static str,
     /// What it takes on two cores.
     takes: &'static str,
-    /// Settings of the release profile that build it faster.
-    profile: &'static [(&'static str, &'static str)],
-    /// Features that it is built with.
-    features: &'static str,
+    /// Of the Rust code; what is C or C++ in it follows where the tool compiles it.
+    opt_level: &'static str,
+    /// What more `cargo install` is told.
+    arguments: &'static [&'static str],
 }
 
-/// For what runs for seconds and would be optimised for minutes.
-const QUICK: &[(&str, &str)] =
-    &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"), ("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")];
+/// Later versions want a system's LLVM; this one uses the toolchain's, and that is where the work is done.
+const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.10.3", takes: "about 1 minute", opt_level: "1", arguments: &[] };
 
-/// Later versions want a system's LLVM; this one uses the toolchain's.
-const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.10.3", takes: "1 to 2 minutes", profile: &[], features: "" };
+const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", takes: "about 2 minutes", opt_level: "1", arguments: &[] };
 
-const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", takes: "about 2 minutes", profile: QUICK, features: "" };
+/// The client of the announcement's attack. Its TLS is OpenSSL: here the system's.
+const WEBSOCAT: Tool = Tool {
+    name: "websocat",
+    version: "1.14.1",
+    takes: "less than 1 minute",
+    opt_level: "0",
+    arguments: &["--no-default-features", "--features", "ssl"],
+};
 
-/// The client of the announcement's attack. Its TLS is OpenSSL: the system's where its headers are installed, else one that is
-/// compiled along.
-const WEBSOCAT: Tool = Tool { name: "websocat", version: "1.14.1", takes: "about 1 minute", profile: QUICK, features: "" };
+/// The same where the system has no headers of OpenSSL: it is compiled along.
+const WEBSOCAT_WITH_OPENSSL: Tool =
+    Tool { takes: "about 2 minutes with OpenSSL", arguments: &["--no-default-features", "--features", "ssl,vendored_openssl"], ..WEBSOCAT };
 
 /// websocat, for the demo alone.
 pub(crate) fn websocat() -> Result<PathBuf> {
     let headers = project::answer(Command::new("pkg-config").args(["--exists", "openssl"])).is_ok();
-    let own = Tool { takes: "2 to 3 minutes, OpenSSL included", features: "vendored_openssl", ..WEBSOCAT };
-    install(if headers { &WEBSOCAT } else { &own })
-        .context("websocat needs OpenSSL: install libssl-dev and pkg-config, or perl and make to compile it along")?;
+    let missing = "websocat could not be built; if it is OpenSSL that is missing, install libssl-dev and pkg-config";
+    install(if headers { &WEBSOCAT } else { &WEBSOCAT_WITH_OPENSSL }).context(missing)?;
     project::tool(WEBSOCAT.name)
 }
 
 fn install(tool: &Tool) -> Result<()> {
-    let &Tool { name, version, takes, profile, features } = tool;
+    let &Tool { name, version, takes, opt_level, arguments } = tool;
     let installed = project::answer(Command::new(project::tool(name)?).arg("--version"));
     if installed.is_ok_and(|said| said.split_whitespace().any(|word| word == version)) {
         return Ok(());
@@ -119,10 +123,12 @@ fn install(tool: &Tool) -> Result<()> {
         let building = tools.join("build").join(name);
         fs::create_dir_all(&building).with_context(|| format!("cannot make the folder {}", building.display()))?;
         project::run(
-            project::cargo(&["install", name, "--version", version, "--locked", "--features", features, "--root"])
+            project::cargo(&["install", name, "--version", version, "--locked", "--root"])
                 .arg(&tools)
+                .args(arguments)
                 .env("CARGO_TARGET_DIR", &building)
-                .envs(profile.iter().copied()),
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level)
+                .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]),
         )?;
         fs::remove_dir_all(&building).with_context(|| format!("cannot remove the folder {}", building.display()))
     })
