@@ -115,8 +115,6 @@ pub enum OwnProgram {
     AuditCheck,
     /// `kubeletcall`: plain HTTPS requests and bare upgrades, one or many, also from inside a pod.
     KubeletCall,
-    /// `kubeletget`: reads pages of a kubelet with a token, as a scraper does.
-    KubeletGet,
 }
 
 impl OwnProgram {
@@ -126,7 +124,6 @@ impl OwnProgram {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
             Self::KubeletCall => "kubeletcall",
-            Self::KubeletGet => "kubeletget",
         };
         Recipe {
             name,

@@ -16,7 +16,7 @@ const PATIENCE: &str = "20";
 pub(super) struct Clients {
     pub(super) websocat: PathBuf,
     pub(super) spdyexec: PathBuf,
-    pub(super) kubeletget: PathBuf,
+    pub(super) kubeletcall: PathBuf,
 }
 
 /// What the clients need.
@@ -40,9 +40,12 @@ impl Stage<'_> {
 
     /// A scraper or another agent reads pages of the kubelet.
     pub(super) fn read(&self, who: &str, paths: &[&str]) -> Result<String> {
-        let mut client = self.client(&self.clients.kubeletget);
-        client.args(["--server", &format!("https://{}:10250", self.address()), "--token-file"]).arg(self.tokens.join(who)).args(paths);
-        output("kubeletget", client)
+        let calls = paths.iter().map(|path| {
+            let mut client = self.client(&self.clients.kubeletcall);
+            client.args(["--url", &format!("https://{}:10250{path}", self.address()), "--token-file"]).arg(self.tokens.join(who));
+            output("kubeletcall", client)
+        });
+        calls.collect()
     }
 
     /// Through the API server.

@@ -103,15 +103,15 @@ fn machine() -> Result<()> {
 fn programs(times: &mut Times) -> Result<Clients> {
     let go = || -> Result<(PathBuf, PathBuf)> {
         Cluster::prepare(&options())?;
-        Ok((OwnProgram::SpdyExec.recipe().build()?, OwnProgram::KubeletGet.recipe().build()?))
+        Ok((OwnProgram::SpdyExec.recipe().build()?, OwnProgram::KubeletCall.recipe().build()?))
     };
     thread::scope(|scope| {
         let go = scope.spawn(|| step("build: the cluster's programs and the clients in Go", go));
         let agent = times.take("build", || setup::for_build().and_then(|()| build::all()).and_then(|()| setup::websocat()));
         let go =
             times.take("then the rest of the Go builds", || go.join().map_err(|_| anyhow!("the build of the Go programs panicked"))?);
-        let (websocat, (spdyexec, kubeletget)) = (agent?, go?);
-        Ok(Clients { websocat, spdyexec, kubeletget })
+        let (websocat, (spdyexec, kubeletcall)) = (agent?, go?);
+        Ok(Clients { websocat, spdyexec, kubeletcall })
     })
 }
 
