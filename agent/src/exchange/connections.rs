@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Caller, LocalCaller, bounded::Bounded};
-use crate::observation::{Socket, SocketEvent};
+use crate::observation::{Socket, SocketEvent, Timestamp};
 
 /// A connection as the server knows it: its network namespace, its port, and the peer. A peer's port is in use once at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,7 @@ pub enum ConnectionStep {
 
 #[derive(Debug)]
 struct Connection {
+    opened: Timestamp,
     caller: Caller,
     requests: u64,
 }
@@ -79,11 +80,15 @@ impl Connections {
                     Some(Connector::Ambiguous) => Caller::Unknown,
                     None => Caller::Remote,
                 };
-                let evicted = self.open.insert(id, Connection { caller, requests: 0 });
+                let evicted = self.open.insert(id, Connection { opened: socket.time, caller, requests: 0 });
                 let evicted = evicted.map(|(evicted, _)| ConnectionStep::Evicted(evicted.port));
                 evicted.into_iter().chain([ConnectionStep::Opened(id.port)]).collect()
             }
             SocketEvent::Closed => {
+                // Ends come late: the peer's port may have been taken by another connection meanwhile.
+                if self.open.get(&id).is_some_and(|connection| connection.opened > socket.time) {
+                    return Vec::new();
+                }
                 let connection = self.open.remove(&id);
                 let step = |connection: Connection| ConnectionStep::Closed { port: id.port, without_request: connection.requests == 0 };
                 connection.map(step).into_iter().collect()

@@ -2,12 +2,14 @@
 
 use std::{
     io,
+    mem::offset_of,
     os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
+use kubewitness_wire::{Socket, SocketEvent};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -18,6 +20,8 @@ pub struct Rings {
     priority: RingBuf<MapData>,
     routine: RingBuf<MapData>,
     sockets: RingBuf<MapData>,
+    /// Ends of connections that were read last time.
+    ends: Vec<Bytes>,
 }
 
 /// What a wait ended with: the indices of the other descriptors that are ready.
@@ -29,7 +33,7 @@ pub struct Waited {
 
 impl Rings {
     pub(super) fn new(priority: RingBuf<MapData>, routine: RingBuf<MapData>, sockets: RingBuf<MapData>) -> Self {
-        Self { priority, routine, sockets }
+        Self { priority, routine, sockets, ends: Vec::new() }
     }
 
     /// Waits until there is something to drain, one of `others` is readable, or the time is over.
@@ -49,19 +53,26 @@ impl Rings {
     /// Hands out what is there, at most `most` records of each ring, and returns how many there were.
     ///
     /// Connections come first, and they are read last: a connection that is older than a request is then always handed out before it.
+    /// Their ends wait until the requests were read once more, and come after them: no request is then left without its connection.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(Bytes)) -> usize {
         let mut requests = Vec::new();
         for ring in [&mut self.priority, &mut self.routine] {
             collect(ring, most, |record| requests.push(record));
         }
-        let mut count = requests.len();
+        let ended = std::mem::take(&mut self.ends);
+        let mut count = requests.len() + ended.len();
+        let ends = &mut self.ends;
         collect(&mut self.sockets, most, |record| {
             count += 1;
-            take(record);
+            if is_end(&record) { ends.push(record) } else { take(record) }
         });
-        requests.into_iter().for_each(take);
+        requests.into_iter().chain(ended).for_each(take);
         count
     }
+}
+
+fn is_end(socket: &Bytes) -> bool {
+    socket.get(offset_of!(Socket, event)) == Some(&(SocketEvent::Closed as u8))
 }
 
 fn collect(ring: &mut RingBuf<MapData>, most: usize, mut take: impl FnMut(Bytes)) {
