@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ConnectionId, Connections, Exchange, Gap, Step, bounded::Bounded};
+use super::{Caller, ConnectionId, Connections, Exchange, Gap, Step, bounded::Bounded};
 use crate::{
     kubelet::Endpoint,
     observation::{Check, Decision, End, Request, RequestId, Text, Timestamp},
@@ -60,7 +60,10 @@ impl Exchanges {
             if is_begin {
                 connections.request(&connection);
             }
-            exchange.caller = connections.caller(&connection);
+            // A connection that was taken over is closed before its request is over: what was known of it stays.
+            if exchange.caller == Caller::Unknown {
+                exchange.caller = connections.caller(&connection);
+            }
         }
         // The two classes come over two rings: that a request of the one class was seen says nothing about those of the other class which
         // the goroutine served before, their records may still be on the way. Within a class the order is that of the goroutine.
@@ -122,7 +125,7 @@ enum Moment {
 
 impl Exchange {
     fn new(id: RequestId) -> Self {
-        Self { id, request: None, checks: Vec::new(), answer: None, end: None, caller: super::Caller::default(), gaps: Vec::new() }
+        Self { id, request: None, checks: Vec::new(), answer: None, end: None, caller: Caller::default(), gaps: Vec::new() }
     }
 
     fn add(&mut self, part: Part) -> Option<Moment> {

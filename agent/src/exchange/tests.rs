@@ -254,6 +254,21 @@ fn a_request_knows_who_opened_its_connection() {
 }
 
 #[test]
+fn an_exec_outlives_its_connection_and_its_caller_stays_known() {
+    let mut connections = Connections::new(10);
+    let process = Process { pid: 4711, comm: "curl".to_owned(), cgroup: 0 };
+    connections.observe(&socket(SocketEvent::Connected(process), NETNS, peer(1)), Some(local(4711)));
+    connections.observe(&socket(SocketEvent::Opened, NETNS, peer(1)), None);
+    let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
+    let mut parts = trace(1, 1);
+    let end = parts.pop().unwrap();
+    let mut observe = |(id, part), connections: &mut Connections| exchanges.observe(id, part, 0, connections);
+    parts.into_iter().for_each(|part| drop(observe(part, &mut connections)));
+    connections.observe(&socket(SocketEvent::Closed, NETNS, peer(1)), None);
+    assert_eq!(ended_of(observe(end, &mut connections))[0].caller, Caller::Local(local(4711)));
+}
+
+#[test]
 fn a_connection_without_a_request_is_told_apart() {
     let mut connections = Connections::new(10);
     let opened = |connections: &mut Connections, peer| connections.observe(&socket(SocketEvent::Opened, NETNS, peer), None);
