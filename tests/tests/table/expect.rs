@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::people::{Caller, People, Right};
 use crate::row::{Kind, Object, Ran, Row};
 
+/// What stands for the process that sent the requests.
+pub(crate) const CLIENT: &str = "this test";
+
 /// What is to be seen of one request.
 #[derive(Debug)]
 pub(crate) struct Expected {
@@ -131,6 +134,7 @@ fn annotations(row: &Row, caller: Caller, course: &Course, findings: &str) -> Va
     let mut put = |key: &str, value: String| all.insert(key.to_owned(), Value::String(value));
     put("kubewitness.dev/access", course.access.to_owned());
     put("kubewitness.dev/transport", row.transport().to_owned());
+    put("kubewitness.dev/caller", CLIENT.to_owned());
     if !findings.is_empty() {
         put("kubewitness.dev/findings", findings.to_owned());
     }

@@ -121,9 +121,6 @@ impl Testbed {
     /// What the agent's counters, each the sum over its labels, show instead of these values.
     fn books(&self, expected: &[(&str, usize)]) -> Vec<String> {
         let metrics = self.agent.metrics().expect("the agent's metrics can be read");
-        for (k, v) in &metrics {
-            if k.contains("connections") {}
-        }
         let sum = |name: &str| {
             let series = metrics.iter().filter(|(series, _)| series.split('{').next() == Some(name));
             series.map(|(_, value)| format!("{value:.0}").parse::<usize>().expect("a count")).sum::<usize>()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::expect::Expected;
+use crate::expect::{CLIENT, Expected};
 
 /// A request that was sent.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ fn strip(event: &Value) -> Value {
     let annotations = fields.get_mut("annotations").and_then(Value::as_object_mut);
     if let Some(annotations) = annotations {
         if local {
-            annotations.remove("kubewitness.dev/caller");
+            annotations.insert("kubewitness.dev/caller".to_owned(), Value::from(CLIENT));
         }
         without_probing(annotations);
     }
