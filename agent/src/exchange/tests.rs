@@ -295,7 +295,9 @@ fn an_exec_outlives_its_connection_and_its_caller_stays_known() {
     let mut parts = trace(1, 1);
     let end = parts.pop().unwrap();
     let mut observe = |(id, part), connections: &mut Connections| exchanges.observe(id, part, over_its_ring(&id), connections);
-    parts.into_iter().for_each(|part| drop(observe(part, &mut connections)));
+    for part in parts {
+        observe(part, &mut connections);
+    }
     connections.observe(&socket(SocketEvent::Closed, NETNS, peer(1)), None);
     assert_eq!(ended_of(observe(end, &mut connections))[0].caller, Caller::Local(local(4711)));
 }
