@@ -4,18 +4,18 @@
 //! `cargo test` or an editor never waits for a kernel build. `KUBEWITNESS_EBPF` names another object file than that one.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, process};
+use std::{env, fs};
 
 /// Where `cargo xtask build` leaves the object, from the workspace's root.
 const BUILT: &str = "target/bpf/bpfel-unknown-none/release/kubewitness";
 
 fn main() {
-    let object = env::var_os("KUBEWITNESS_EBPF").map_or_else(|| Path::new("..").join(BUILT), PathBuf::from);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the agent is a folder of the workspace");
+    let object = env::var_os("KUBEWITNESS_EBPF").map_or_else(|| workspace.join(BUILT), PathBuf::from);
     let copy = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kubewitness.bpf.o");
     println!("cargo::rerun-if-env-changed=KUBEWITNESS_EBPF");
     println!("cargo::rerun-if-changed={}", object.display());
     if let Err(error) = fs::copy(&object, copy) {
         println!("cargo::error=the kernel programs cannot be read from {} ({error}): run `cargo xtask build`", object.display());
-        process::exit(1);
     }
 }
