@@ -5,13 +5,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::project;
 
 /// rustup, with which all the rest can be fetched.
 pub(crate) fn rustup() -> Result<()> {
-    project::answer(Command::new("rustup").arg("--version")).map(drop).context("rustup is needed: install it from https://rustup.rs")
+    let there = project::answer(Command::new("rustup").arg("--version"));
+    there.map(drop).map_err(|error| anyhow!("{error}: install it from https://rustup.rs"))
 }
 
 /// The only architecture for which there are probe plans.
@@ -45,7 +46,7 @@ pub(crate) fn root() -> Result<()> {
 /// A Go that fetches the compiler that a module asks for: 1.21 was the first.
 pub(crate) fn go() -> Result<()> {
     let advice = "install Go 1.21 or newer from https://go.dev/dl";
-    let said = project::answer(Command::new("go").arg("version")).context(format!("Go is needed: {advice}"))?;
+    let said = project::answer(Command::new("go").arg("version")).map_err(|error| anyhow!("{error}: {advice}"))?;
     let release = said.split_whitespace().find_map(|word| word.strip_prefix("go1.").map(|rest| format!("1.{rest}")));
     ensure!(release.as_deref().and_then(major_minor).is_some_and(|found| found >= (1, 21)), "`{}` is too old: {advice}", said.trim());
     Ok(())

@@ -17,7 +17,7 @@ pub(crate) fn root() -> &'static Path {
 
 /// Where tools live that outlast a clone: `KUBEWITNESS_CACHE`, else `~/.cache/kubewitness`.
 pub(crate) fn cache() -> Result<PathBuf> {
-    if let Some(cache) = env::var_os("KUBEWITNESS_CACHE") {
+    if let Some(cache) = env::var_os("KUBEWITNESS_CACHE").filter(|cache| !cache.is_empty()) {
         return std::path::absolute(&cache).with_context(|| format!("KUBEWITNESS_CACHE is no path: `{}`", Path::new(&cache).display()));
     }
     let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
