@@ -73,7 +73,7 @@ fn toolchain() -> Result<()> {
     })
 }
 
-/// A program from crates.io. Each runs for seconds and would be optimised for minutes.
+/// A program that cargo installs. Each runs for seconds and would be optimised for minutes.
 struct Tool {
     name: &'static str,
     version: &'static str,
