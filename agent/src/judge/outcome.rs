@@ -21,7 +21,10 @@ pub enum Outcome {
 
 pub(super) fn outcome(exchange: &Exchange, endpoint: &Endpoint, access: &Access, transport: Transport) -> Option<Outcome> {
     if !endpoint.is_exec_class() {
-        return None;
+        // The record of its begin was lost, and its path with it. Only exec, attach and portForward are answered by the runtime.
+        // One that had begun before the agent came, and was checked before, is not counted against somebody unknown.
+        let lost = *endpoint == Endpoint::Unknown && (exchange.id.begin.is_some() || !exchange.checks.is_empty());
+        return (lost && matches!(exchange.answer, Some((_, 101)))).then_some(Outcome::Executed);
     }
     Some(match access {
         Access::Denied | Access::Unauthenticated | Access::Unknown { why: Why::AuthorizerFailed } => Outcome::Refused,

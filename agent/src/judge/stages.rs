@@ -89,6 +89,11 @@ impl Judge {
 
     /// The runtime answered; a verdict if that raises a finding.
     pub fn answered(&mut self, exchange: Exchange) -> Option<Verdict> {
+        if exchange.request.is_none() && self.running.len() < self.limit {
+            // Nobody could tell that it was an exec when it was authorized.
+            let running = Running { exchange: exchange.clone(), raised: Findings::default(), settled: true };
+            self.running.entry(exchange.id).or_insert(running);
+        }
         let running = self.running.get_mut(&exchange.id)?;
         let at = exchange.answer.map_or_else(|| latest(&exchange), |(time, _)| time);
         running.exchange = exchange;
@@ -272,6 +277,31 @@ mod tests {
         let last = judge.ended(build.hijacked().seen());
         assert_eq!(ids(last.judgement.findings), ["unlogged-exec", "stolen-token"]);
         assert_eq!(ids(last.raised), [""; 0]);
+    }
+
+    #[test]
+    fn an_exec_whose_begin_was_lost_is_raised_when_the_runtime_answers() {
+        let mut judge = bench();
+        let mut exchange = exec("SPDY/3.1").answer(101).gap(Gap::Begin).seen();
+        exchange.request = None;
+        let answered = judge.answered(exchange.clone()).expect("a verdict");
+        assert_eq!(ids(answered.raised), ["unlogged-exec"]);
+        exchange.end = exec("SPDY/3.1").hijacked().seen().end;
+        let ended = judge.ended(exchange);
+        assert_eq!((ids(ended.judgement.findings), ids(ended.raised)), (vec!["unlogged-exec"], vec![]));
+        assert!(judge.running.is_empty());
+
+        let mut refused = exec("SPDY/3.1").answer(403).gap(Gap::Begin).seen();
+        refused.request = None;
+        assert_eq!(judge.answered(refused.clone()), None);
+        assert_eq!(ids(judge.ended(refused).raised), [""; 0]);
+
+        let mut by_the_api_server = exec("SPDY/3.1").gap(Gap::Begin).seen();
+        by_the_api_server.request = None;
+        by_the_api_server.checks = request("GET", "/x").by(API_SERVER).check("proxy", Decision::Allow).seen().checks;
+        by_the_api_server.answer = Some((Timestamp(1), 101));
+        assert_eq!(judge.answered(by_the_api_server.clone()), None);
+        assert_eq!(ids(judge.ended(by_the_api_server).raised), [""; 0]);
     }
 
     #[test]
