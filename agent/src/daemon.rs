@@ -186,10 +186,10 @@ impl<F: FnMut(News)> Daemon<F> {
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(bool, Vec<u32>), DaemonError> {
         let lives: Vec<_> = self.kubelets.lives().collect();
         let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).collect();
-        let waited =
+        let ready =
             self.rings.wait(&others, timeout).map_err(|source| DaemonError::System { what: "waiting for the kernel failed", source })?;
-        let gone = waited.ready.iter().filter_map(|index| lives.get(index.checked_sub(1)?)).map(|(pid, _)| *pid).collect();
-        Ok((waited.ready.contains(&0), gone))
+        let gone = ready.iter().filter_map(|index| lives.get(index.checked_sub(1)?)).map(|(pid, _)| *pid).collect();
+        Ok((ready.contains(&0), gone))
     }
 
     /// Handles what is in the rings; false if there was nothing. A flood must not keep the rest from its turn, so this ends.

@@ -13,4 +13,4 @@ pub use decode::{DecodeError, Decoded, decode};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use load::{Attachment, Counts, ProbeError, Probes};
 pub use mapped::Mapped;
-pub use rings::{Rings, Waited};
+pub use rings::Rings;

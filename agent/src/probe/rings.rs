@@ -24,20 +24,13 @@ pub struct Rings {
     ends: Vec<Bytes>,
 }
 
-/// What a wait ended with: the indices of the other descriptors that are ready.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Waited {
-    /// Indices into the `others` that were given.
-    pub ready: Vec<usize>,
-}
-
 impl Rings {
     pub(super) fn new(priority: RingBuf<MapData>, routine: RingBuf<MapData>, sockets: RingBuf<MapData>) -> Self {
         Self { priority, routine, sockets, ends: Vec::new() }
     }
 
-    /// Waits until there is something to drain, one of `others` is readable, or the time is over.
-    pub fn wait(&self, others: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Waited> {
+    /// Waits until there is something to drain, one of `others` is readable, or the time is over. Returns the indices of those that are.
+    pub fn wait(&self, others: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Vec<usize>> {
         const OWN: usize = 3;
         let own = [self.priority.as_fd(), self.sockets.as_fd(), self.routine.as_fd()];
         let mut fds: Vec<_> = own.iter().chain(others).map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
@@ -46,8 +39,7 @@ impl Rings {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = fds[OWN..].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index).collect();
-        Ok(Waited { ready })
+        Ok(fds[OWN..].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index).collect())
     }
 
     /// Hands out what is there, at most `most` records of each ring, and returns how many there were.
