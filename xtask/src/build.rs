@@ -1,8 +1,8 @@
 //! `cargo xtask build`: the kernel programs, then the agent around them, as one static binary.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -63,8 +63,13 @@ fn kernel_programs() -> Result<PathBuf> {
     Ok(project::root().join("target/bpf").join(BPF).join("release/kubewitness"))
 }
 
+/// What compiles the C and assembly of `ring` for the static binary. Without it a `musl-gcc` is looked for, which few have; `ring` needs
+/// nothing of a C library but what every one has.
+const C_COMPILER: &str = "CC_x86_64_unknown_linux_musl";
+
 fn agent(object: &Path) -> Result<PathBuf> {
-    project::run(project::cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]).env("KUBEWITNESS_EBPF", object))?;
+    let mut command = project::cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]);
+    project::run(command.env("KUBEWITNESS_EBPF", object).env(C_COMPILER, env::var_os(C_COMPILER).unwrap_or("cc".into())))?;
     let target = project::root().join("target");
     let built = target.join(MUSL).join("release/kubewitness");
     let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;

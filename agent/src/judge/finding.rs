@@ -5,7 +5,7 @@ use crate::exchange::Exchange;
 use crate::kubelet::{Access, Endpoint, Grant};
 
 /// One thing that is wrong with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Finding {
     /// exec, attach, run or portForward executed by anyone but the API server: no audit log holds it. What was let in and cannot be told
     /// to have failed counts too, and so does a caller who was not seen: who makes records get lost must not gain silence by it.
@@ -63,6 +63,11 @@ impl Finding {
         Self::ExecAttempt,
     ];
 
+    /// The finding of this id.
+    pub fn parse(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|finding| finding.id() == id)
+    }
+
     /// Its id.
     pub const fn id(self) -> &'static str {
         match self {
@@ -102,6 +107,9 @@ impl Finding {
 }
 
 impl Severity {
+    /// All of them, the mildest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
     /// The word for labels.
     pub const fn as_str(self) -> &'static str {
         match self {

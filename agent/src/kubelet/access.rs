@@ -64,7 +64,7 @@ pub enum Why {
 }
 
 /// An [`Access`] without its proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "they are the variants of `Access`")]
 pub enum AccessKind {
     FineGrained,
@@ -124,6 +124,29 @@ impl Access {
 }
 
 impl AccessKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::FineGrained,
+        Self::Fallback,
+        Self::ProxyOnly,
+        Self::Single,
+        Self::Denied,
+        Self::Unauthenticated,
+        Self::Unchecked,
+        Self::Open,
+        Self::Unknown,
+    ];
+
+    /// The kind of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Whether a right let the request in.
+    pub const fn is_allowed(self) -> bool {
+        matches!(self, Self::FineGrained | Self::Fallback | Self::ProxyOnly | Self::Single)
+    }
+
     /// The word for labels and annotations.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use super::Subresource;
 use crate::observation::Text;
 
 /// An endpoint of the kubelet's API, whether or not this kubelet serves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// `/exec/{ns}/{pod}[/{uid}]/{container}`
     Exec(Option<PodTarget>),
@@ -49,7 +49,7 @@ pub enum Endpoint {
 }
 
 /// A page under `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricsPage {
     /// `/metrics`, and what is under it but not served.
     Kubelet,
@@ -64,7 +64,7 @@ pub enum MetricsPage {
 }
 
 /// The pod that a path names. Everything in it was chosen by the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PodTarget {
     /// Its namespace.
     pub namespace: String,
@@ -161,6 +161,11 @@ impl Endpoint {
             Text::Cut(path, _) => Self::parse(path.as_str()).without_target(),
             Text::Unreadable => Self::Unknown,
         }
+    }
+
+    /// The endpoint of a label, its pod unnamed.
+    pub fn of_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.label() == label)
     }
 
     /// The word for labels: a closed set.

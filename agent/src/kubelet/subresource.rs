@@ -1,7 +1,7 @@
 //! The subresources of `nodes` that the kubelet asks its authorizer about.
 
 /// A subresource of `nodes` (`auth.go`, `GetRequestAttributes`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the subresources")]
 pub enum Subresource {
     Proxy,
@@ -16,20 +16,13 @@ pub enum Subresource {
 }
 
 impl Subresource {
+    /// All of them.
+    pub const ALL: [Self; 9] =
+        [Self::Proxy, Self::Stats, Self::Metrics, Self::Log, Self::Checkpoint, Self::Pods, Self::Healthz, Self::Configz, Self::Statusz];
+
     /// The subresource of this name; `None` if no release up to 1.37 asks for it.
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "proxy" => Self::Proxy,
-            "stats" => Self::Stats,
-            "metrics" => Self::Metrics,
-            "log" => Self::Log,
-            "checkpoint" => Self::Checkpoint,
-            "pods" => Self::Pods,
-            "healthz" => Self::Healthz,
-            "configz" => Self::Configz,
-            "statusz" => Self::Statusz,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|subresource| subresource.as_str() == name)
     }
 
     /// Its name in RBAC rules.

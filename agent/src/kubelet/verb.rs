@@ -1,7 +1,7 @@
 //! The verbs of the kubelet's questions.
 
 /// A verb, as `GetRequestAttributes` derives it from the HTTP method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the verbs")]
 pub enum Verb {
     Get,

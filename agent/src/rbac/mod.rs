@@ -1,0 +1,18 @@
+//! Who may do what on the subresources of `nodes`, by the RBAC objects alone. Pure but for the modules that talk to a cluster.
+//!
+//! The rules are those of `plugin/pkg/auth/authorizer/rbac` and `pkg/registry/rbac/validation` in Kubernetes 1.29 to 1.37. Only
+//! `ClusterRole`s and `ClusterRoleBinding`s count: nodes are cluster-scoped. Of them only what concerns `nodes/*` is kept.
+
+mod answer;
+mod mirror;
+mod object;
+mod rule;
+mod snapshot;
+mod subject;
+
+pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
+pub use mirror::{Kind, Mirror, Update};
+pub use object::{Malformed, Object};
+pub use rule::{Role, Rule, SubresourceSet, VerbSet};
+pub use snapshot::{Binding, Change, Snapshot};
+pub use subject::{Subject, SubjectKind};
