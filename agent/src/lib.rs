@@ -17,3 +17,4 @@ pub mod export;
 pub mod report;
 pub mod daemon;
 pub mod cli;
+mod inert;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{Binding, Change, Role, Rule, Subject, SubresourceSet, VerbSet};
+use crate::kubelet::Subresource;
 
 /// A `ClusterRole` or a `ClusterRoleBinding`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +47,13 @@ fn name(value: &Value) -> Option<Arc<str>> {
 
 fn role(value: &Value) -> Role {
     let mut malformed = false;
-    let mut rules = Vec::new();
+    let (mut rules, mut other_rules) = (Vec::new(), false);
     for (index, value) in list(value.get("rules"), &mut malformed).iter().enumerate() {
         let rule = rule(u16::try_from(index).unwrap_or(u16::MAX), value, &mut malformed);
+        other_rules |= rule.is_none() || gives_more(value);
         rules.extend(rule);
     }
-    Role { rules: rules.into(), malformed }
+    Role { rules: rules.into(), other_rules, malformed }
 }
 
 /// `None` if it concerns no subresource of nodes that the kubelet asks about.
@@ -65,6 +67,16 @@ fn rule(index: u16, value: &Value, malformed: &mut bool) -> Option<Rule> {
     let core = groups.iter().any(|group| matches!(*group, "" | "*"));
     let nodes = (!names.is_empty()).then(|| names.into_iter().map(Box::from).collect());
     (core && !broken && !verbs.is_empty() && !subresources.is_empty()).then_some(Rule { index, verbs, subresources, nodes })
+}
+
+/// Whether a rule gives anything besides the subresources of nodes that are kept of it. Verbs that the kubelet does not ask for are
+/// nothing: `nodes/proxy` through the API server is asked for with the same ones.
+fn gives_more(rule: &Value) -> bool {
+    let more = |key: &str, is_kept: &dyn Fn(&str) -> bool| {
+        rule.get(key).and_then(Value::as_array).is_some_and(|words| words.iter().filter_map(Value::as_str).any(|word| !is_kept(word)))
+    };
+    let is_subresource = |word: &str| word.strip_prefix("nodes/").is_some_and(|name| Subresource::parse(name).is_some());
+    more("apiGroups", &str::is_empty) || more("resources", &is_subresource) || more("nonResourceURLs", &|_| false)
 }
 
 fn binding(value: &Value) -> Binding {

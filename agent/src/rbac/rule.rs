@@ -7,6 +7,8 @@ use crate::kubelet::{Subresource, Verb};
 pub struct Role {
     /// Its rules, without those that concern no subresource of nodes that the kubelet asks about.
     pub rules: Box<[Rule]>,
+    /// It grants other things too, be it in the same rules: other resources or API groups, or paths that are no resources.
+    pub other_rules: bool,
     /// Something in it could not be read: what it does not seem to grant is unknown.
     pub malformed: bool,
 }
@@ -127,6 +129,12 @@ impl SubresourceSet {
     /// Whether this subresource is in it by `*` or `*/subresource`, and not by its own name.
     pub const fn by_wildcard(self, subresource: Subresource) -> bool {
         self.contains(subresource) && self.named & 1 << subresource as u16 == 0
+    }
+
+    /// Those that are left when one is no longer named; what `*` and `*/subresource` match stays.
+    #[must_use]
+    pub const fn without(self, subresource: Subresource) -> Self {
+        Self { named: self.named & !(1 << subresource as u16), ..self }
     }
 
     /// Whether `*` is in it.

@@ -110,7 +110,7 @@ impl Snapshot {
     }
 
     /// The bindings that name the caller; one that names them twice comes twice.
-    fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Binding)> {
+    pub fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Binding)> {
         let of_user = self.users.get(who.user).into_iter();
         let of_groups = who.groups.iter().filter_map(|group| self.groups.get(*group));
         of_user.chain(of_groups).flatten().filter_map(|name| self.bindings.get_key_value(name))
