@@ -55,15 +55,15 @@ fn charts() {
         (
             "operator.yaml",
             &[
-                "nodes-proxy-get Group:auditors get 18",
-                "nodes-proxy-wildcard ServiceAccount:dashboard/dashboard * 72",
+                "nodes-proxy-get Group:auditors get 17",
+                "nodes-proxy-wildcard ServiceAccount:dashboard/dashboard * 60",
                 "nodes-proxy-wildcard ServiceAccount:operator/manager * 8",
-                "nodes-proxy-other-verbs User:jane update 51",
-                "nodes-proxy-unknown User:jane  92",
-                "nodes-proxy-unknown User:jane  35",
-                "nodes-proxy-unbound ClusterRole:collector get 29",
-                "nodes-proxy-unbound-wildcard ClusterRole:gathered update 51",
-                "nodes-proxy-builtin Group:system:masters * 72",
+                "nodes-proxy-other-verbs User:jane update 49",
+                "nodes-proxy-unknown User:jane  85",
+                "nodes-proxy-unknown User:jane  32",
+                "nodes-proxy-unbound ClusterRole:collector get 28",
+                "nodes-proxy-unbound-wildcard ClusterRole:gathered update 49",
+                "nodes-proxy-builtin Group:system:masters * 60",
             ],
         ),
         (
