@@ -69,10 +69,10 @@ fn charts() {
         (
             "everyone.json",
             &[
-                "nodes-proxy-for-everyone User:system:anonymous * 21",
-                "nodes-proxy-for-everyone Group:system:serviceaccounts:ci * 21",
-                "nodes-proxy-create ServiceAccount:ci/runner * 21",
-                "nodes-proxy-builtin User:kube-apiserver-kubelet-client * 21",
+                "nodes-proxy-for-everyone User:system:anonymous * 22",
+                "nodes-proxy-for-everyone Group:system:serviceaccounts:ci * 22",
+                "nodes-proxy-create ServiceAccount:ci/runner * 22",
+                "nodes-proxy-builtin User:kube-apiserver-kubelet-client * 22",
             ],
         ),
     ];

@@ -74,7 +74,7 @@ impl Reach {
             }
             let Some((role_name, role)) = binding.role.as_ref().and_then(|name| Some((name, snapshot.role(name)?))) else { continue };
             for subject in &binding.subjects {
-                bound.insert(role_name);
+                bound.insert(role_name.clone());
                 let giving = giving(&role.rules, role_name, subresource);
                 reach.holders.extend(giving.map(|by| Holder { subject: subject.clone(), binding: binding_name.clone(), by }));
                 if role.malformed {
@@ -83,7 +83,7 @@ impl Reach {
                 }
             }
         }
-        for (name, role) in snapshot.roles().filter(|(name, _)| !bound.contains(name)) {
+        for (name, role) in snapshot.roles().filter(|(name, _)| !bound.contains(*name)) {
             reach.unbound.extend(giving(&role.rules, name, subresource));
         }
         reach.holders.sort();
