@@ -10,6 +10,7 @@ pub mod observation;
 pub mod kubelet;
 pub mod exchange;
 pub mod rbac;
+pub mod manifest;
 pub mod judge;
 pub mod witness;
 pub mod export;

@@ -6,6 +6,7 @@
 mod answer;
 mod mirror;
 mod object;
+mod reach;
 mod rule;
 mod snapshot;
 mod subject;
@@ -13,6 +14,7 @@ mod subject;
 pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
 pub use mirror::{Kind, Mirror, Update};
 pub use object::{Malformed, Object};
+pub use reach::{ByRule, Doubt, Holder, Reach};
 pub use rule::{Role, Rule, SubresourceSet, VerbSet};
 pub use snapshot::{Binding, Change, Snapshot};
 pub use subject::{Subject, SubjectKind};
