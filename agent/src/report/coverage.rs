@@ -10,6 +10,7 @@ use super::{
     words::{Span, counted, some},
 };
 use crate::kubelet::AccessKind;
+use crate::rbac::Doubt;
 
 /// What the report rests on.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +73,23 @@ impl Coverage {
         };
         coverage.caveats = coverage.caveats_of(observed, origin, cluster);
         coverage
+    }
+
+    /// Says which RBAC objects could not be read whole.
+    pub(super) fn doubt(&mut self, doubts: &[Doubt]) {
+        let mut objects: Vec<String> = doubts
+            .iter()
+            .map(|doubt| match doubt {
+                Doubt::Binding { binding } => format!("ClusterRoleBinding {binding}"),
+                Doubt::Role { role, .. } => format!("ClusterRole {role}"),
+            })
+            .collect();
+        objects.sort();
+        objects.dedup();
+        if !objects.is_empty() {
+            let text = format!("Not read whole, and may give nodes/proxy too: {}.", some(&objects));
+            self.caveats.push(Caveat { id: "rbac-unreadable", text });
+        }
     }
 
     /// The nodes of which something was seen.

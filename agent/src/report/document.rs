@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Error;
 
-use super::{Caveat, Change, Example, Holder, HolderKind, NewRule, Replacement, Report, Seen, Step, Who, text::sentences};
+use super::{Caveat, Change, Example, Holder, HolderKind, Line, NewRule, Replacement, Report, Seen, Step, Way, Who, text::sentences};
 use crate::inert::obeyed;
 use crate::rbac::Subject;
 
@@ -219,6 +219,12 @@ struct DiffLine {
     change: &'static str,
     resource: String,
     verbs: Vec<&'static str>,
+    before: Vec<WayOf>,
+    after: Vec<WayOf>,
+}
+
+#[derive(Debug, Serialize)]
+struct WayOf {
     binding: String,
     role: String,
     /// From 0.
@@ -384,26 +390,28 @@ fn replacement(replacement: &Replacement) -> ReplacementOf {
             })
             .collect(),
         steps: replacement.steps.iter().map(step).collect(),
-        diff: replacement
-            .diff
-            .iter()
-            .map(|(change, line)| DiffLine {
-                change: match change {
-                    Change::Goes => "goes",
-                    Change::Comes => "comes",
-                    Change::Stays => "stays",
-                },
-                resource: line.resource.clone(),
-                verbs: line.verbs.clone(),
-                binding: line.binding.to_string(),
-                role: line.role.to_string(),
-                rule: line.rule,
-            })
-            .collect(),
+        diff: replacement.diff.iter().map(diff_line).collect(),
         kubelet: kubelet(&replacement.upgrade),
         proof: replacement.proof.as_ref().map(proof),
         granted_by: replacement.granted_by.clone(),
         caveats: remarks(&replacement.caveats),
+    }
+}
+
+fn diff_line(line: &Line) -> DiffLine {
+    let ways = |ways: &[Way]| {
+        ways.iter().map(|way| WayOf { binding: way.binding.to_string(), role: way.role.to_string(), rule: way.rule }).collect()
+    };
+    DiffLine {
+        change: match line.change {
+            Change::Goes => "goes",
+            Change::Comes => "comes",
+            Change::Stays => "stays",
+        },
+        resource: line.resource.clone(),
+        verbs: line.verbs.clone(),
+        before: ways(&line.before),
+        after: ways(&line.after),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Caller, Observed, Origin, Use, Who};
-use crate::kubelet::{AccessKind, Subresource, Verb};
-use crate::rbac::{self, Reach, Snapshot, Subject, SubjectKind};
+use crate::kubelet::{AccessKind, Verb};
+use crate::rbac::{self, Subject, SubjectKind};
 
 /// A subject that holds `nodes/proxy`, by one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ struct Tally {
     through_api_server: u64,
 }
 
-pub(super) fn holders(observed: &Observed, origin: &Origin, snapshot: &Snapshot) -> Vec<Holder> {
+pub(super) fn holders(observed: &Observed, origin: &Origin, grants: Vec<rbac::Holder>) -> Vec<Holder> {
     let tallies = tallies(observed);
     let callers: Vec<(Caller, Tally)> = tallies
         .iter()
@@ -96,7 +96,7 @@ pub(super) fn holders(observed: &Observed, origin: &Origin, snapshot: &Snapshot)
         let (used, execs) = (seen(tally.used), seen(tally.execs));
         Holder { kind: kind(&grant, origin), grant, used, execs, through_api_server: tally.through_api_server }
     };
-    Reach::of(snapshot, Subresource::Proxy).holders.into_iter().map(of).collect()
+    grants.into_iter().map(of).collect()
 }
 
 fn tallies(observed: &Observed) -> BTreeMap<&Who, Tally> {

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use advice::{Advice, Instead, Right, advice};
 pub use caller::Caller;
 pub use coverage::{Caveat, Coverage, Node};
-pub use diff::{Change, Line};
+pub use diff::{Change, Line, Way};
 pub use grants::{Holder, HolderKind, Seen};
 pub use observed::{Example, Found, IdentitySeen, NodeSeen, Note, Observed, Use, Who};
 pub use proof::Proof;
@@ -39,7 +39,8 @@ pub use steps::{Action, Step};
 pub use upgrade::Upgrade;
 
 use crate::judge::{Finding, Severity};
-use crate::rbac::Snapshot;
+use crate::kubelet::Subresource;
+use crate::rbac::{Reach, Snapshot};
 
 /// Where the observations are from, and who the API server is.
 #[derive(Clone, Debug)]
@@ -81,8 +82,10 @@ pub struct Report {
 impl Report {
     /// The report on what was seen.
     pub fn new(observed: &Observed, origin: &Origin, cluster: Option<&Cluster>) -> Self {
-        let coverage = Coverage::new(observed, origin, cluster);
-        let holders = cluster.map(|cluster| grants::holders(observed, origin, &cluster.snapshot));
+        let mut coverage = Coverage::new(observed, origin, cluster);
+        let reach = cluster.map(|cluster| Reach::of(&cluster.snapshot, Subresource::Proxy));
+        coverage.doubt(reach.as_ref().map_or(&[], |reach| &reach.doubts));
+        let holders = reach.map(|reach| grants::holders(observed, origin, reach.holders));
         let mut findings: Vec<_> = observed.findings.iter().map(|((finding, who), found)| (*finding, who.clone(), found.clone())).collect();
         findings.sort_by_key(|(finding, _, found)| (std::cmp::Reverse(finding.severity()), std::cmp::Reverse(found.count)));
         let replacements = replacement::replacements(observed, origin, cluster, &coverage, holders.as_deref());

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Advice, Caller, Caveat, Change, Cluster, Coverage, Holder, HolderKind, IdentitySeen, Instead, Line, NewRole, Observed, Origin, Right,
-    Step, Upgrade, Use, Who, advice,
+    Advice, Caller, Caveat, Cluster, Coverage, Holder, HolderKind, IdentitySeen, Instead, Line, NewRole, Observed, Origin, Right, Step,
+    Upgrade, Use, Who, advice,
     advice::verb_is_assumed,
     diff,
     grants::uses_proxy,
@@ -39,7 +39,7 @@ pub struct Replacement {
     /// The roles that give it `nodes/proxy`, as far as they concern nodes.
     pub before: BTreeMap<String, Vec<rbac::Rule>>,
     /// How its rights on `nodes/*` change.
-    pub diff: Vec<(Change, Line)>,
+    pub diff: Vec<Line>,
     /// Which kubelets honour the role.
     pub upgrade: Upgrade,
     /// What the RBAC objects say afterwards; `None` without them.

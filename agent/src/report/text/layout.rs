@@ -34,7 +34,9 @@ pub(super) struct Table<'a> {
 
 /// Columns are this far apart.
 const GAP: usize = 2;
-/// And the table is this far in.
+/// The last column is content with this much.
+const WRAPS_AT: usize = 30;
+/// The table is this far in.
 const INDENT: usize = 2;
 
 impl Table<'_> {
@@ -63,6 +65,9 @@ impl Table<'_> {
             cells.max().unwrap_or(0).max(columns(self.head[column].0))
         };
         let mut widths: Vec<usize> = (0..self.head.len()).map(widest).collect();
+        if let (Some(last), Some((_, false))) = (widths.last_mut(), self.head.last()) {
+            *last = (*last).min(WRAPS_AT);
+        }
         let others: usize = widths.iter().skip(1).map(|width| GAP + width).sum();
         if let Some(first) = widths.first_mut() {
             *first = (*first).min(width.saturating_sub(INDENT + others)).max(columns(self.head[0].0));
@@ -127,7 +132,7 @@ mod tests {
         };
         assert_eq!(
             table.lines(22),
-            ["  WHO    COUNT  BY", "  jane       7  a b c", "            12  d", "  somebody-with-a-long-name", "             1  e",]
+            ["  WHO     COUNT  BY", "  jane        7  a b c", "             12  d", "  somebody-with-a-long-name", "              1  e",]
         );
         assert_eq!(
             table.lines(80),

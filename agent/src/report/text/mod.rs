@@ -10,7 +10,7 @@ use self::layout::{Table, paragraph};
 pub use self::paint::Paint;
 use super::manifest::Before;
 use super::words::{counted, some};
-use super::{Change, Example, Holder, HolderKind, Replacement, Report, Seen, Verdict, Who};
+use super::{Change, Example, Holder, HolderKind, Replacement, Report, Seen, Verdict, Way, Who};
 use crate::inert::Inert;
 use crate::rbac::Subject;
 
@@ -24,6 +24,9 @@ pub fn text(report: &Report, width: usize, paint: Paint) -> String {
     page.replacements(report);
     page.text
 }
+
+/// Of a longer request line the rest is left out; its event holds all of it.
+const LONGEST_REQUEST: usize = 160;
 
 struct Page {
     text: String,
@@ -158,33 +161,40 @@ impl Page {
             self.block(&role.to_string());
         }
         self.diff(replacement);
-        self.way(replacement);
+        self.steps(replacement);
         for caveat in &replacement.caveats {
             self.paragraph(&format!("! {}", caveat.text), 4, 2);
         }
     }
 
+    /// A table of its own, without a head, signs in front: what a right goes by, or comes by.
     fn diff(&mut self, replacement: &Replacement) {
-        for (change, line) in &replacement.diff {
-            let sign = match change {
-                Change::Goes => '-',
-                Change::Comes => '+',
-                Change::Stays => ' ',
+        let new = replacement.role.as_ref().map(|role| role.name.as_str());
+        let widest = |cells: &mut dyn Iterator<Item = usize>| cells.max().unwrap_or(0);
+        let resources = widest(&mut replacement.diff.iter().map(|line| line.resource.len()));
+        let verbs = widest(&mut replacement.diff.iter().map(|line| line.verbs.join(",").len()));
+        for line in &replacement.diff {
+            let (sign, ways) = match line.change {
+                Change::Goes => ('-', &line.before),
+                Change::Comes => ('+', &line.after),
+                Change::Stays => (' ', &line.after),
             };
-            let by = format!("{} ({} rule {})", line.binding, line.role, line.rule + 1);
-            let text = format!("{sign} {:<16} {:<7} {by}", line.resource, line.verbs.join(","));
-            for line in paragraph_of_diff(&text, self.width) {
-                let line = match change {
-                    Change::Goes => self.paint.bad(&line),
-                    Change::Comes => self.paint.good(&line),
-                    Change::Stays => line,
+            let ways: Vec<String> = ways.iter().map(|way| by(way, new)).collect();
+            let columns = format!("{sign} {:<resources$}  {:<verbs$}  ", line.resource, line.verbs.join(","));
+            let indent = 4 + columns.len();
+            for (index, wrapped) in paragraph(&format!("by {}", ways.join(" and ")), indent, 0, self.width).into_iter().enumerate() {
+                let wrapped = if index == 0 { format!("    {columns}{}", wrapped.trim_start()) } else { wrapped };
+                let painted = match line.change {
+                    Change::Goes => self.paint.bad(&wrapped),
+                    Change::Comes => self.paint.good(&wrapped),
+                    Change::Stays => wrapped,
                 };
-                self.line(&line);
+                self.line(&painted);
             }
         }
     }
 
-    fn way(&mut self, replacement: &Replacement) {
+    fn steps(&mut self, replacement: &Replacement) {
         let later = if replacement.verdict.takes_away() { "" } else { "Once it needs it no more: " };
         for (index, step) in replacement.steps.iter().enumerate() {
             let text = format!("{}. {later}{}", index + 1, sentences::step(step));
@@ -193,7 +203,7 @@ impl Page {
         match &replacement.proof {
             Some(proof) => {
                 for line in sentences::proof(replacement, proof) {
-                    self.paragraph(&format!("By the RBAC objects: {line}"), 4, 2);
+                    self.paragraph(&format!("Checked: {line}"), 4, 2);
                 }
             }
             None => {
@@ -238,15 +248,11 @@ impl Page {
     }
 }
 
-/// The columns of a difference stay apart; what follows wraps under the last.
-fn paragraph_of_diff(text: &str, width: usize) -> Vec<String> {
-    const INDENT: usize = 4;
-    let text = Inert(text).to_string();
-    if INDENT + text.chars().count() <= width {
-        return vec![format!("{}{text}", " ".repeat(INDENT))];
+fn by(way: &Way, new: Option<&str>) -> String {
+    if Some(&*way.binding) == new {
+        return "the new role".to_owned();
     }
-    let (columns, by) = text.split_at(text.find(" (").unwrap_or(text.len()));
-    vec![format!("{}{columns}", " ".repeat(INDENT)), format!("{}{}", " ".repeat(INDENT + 27), by.trim_start())]
+    format!("{} ({} rule {})", way.binding, way.role, way.rule + 1)
 }
 
 fn name(who: &Who) -> String {
@@ -267,7 +273,11 @@ fn times(seen: Seen) -> String {
 
 fn example(example: &Example) -> String {
     let Example { time, node, audit_id, request, source_ip } = example;
-    format!("{} {node} {source_ip} {request} ({audit_id})", sentences::time(*time))
+    let mut shown: String = request.chars().take(LONGEST_REQUEST).collect();
+    if shown.len() < request.len() {
+        shown.push('…');
+    }
+    format!("{} {node} {source_ip} {shown} ({audit_id})", sentences::time(*time))
 }
 
 #[cfg(test)]

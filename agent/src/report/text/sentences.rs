@@ -49,7 +49,7 @@ pub(crate) fn rests_on(replacement: &Replacement) -> String {
 /// Why `nodes/proxy` cannot be dropped.
 pub(crate) fn kept(kept: &Kept) -> String {
     let what = kept.endpoint.as_ref().map_or("the API server's nodes/proxy", |endpoint| endpoint.label());
-    format!("{what}, {}: {}.", counted(kept.count, "request"), kept.instead.text())
+    format!("Needs nodes/proxy: {what} ({}). Instead: {}.", counted(kept.count, "request"), kept.instead.text())
 }
 
 /// Which kubelets honour the role.
