@@ -1,10 +1,11 @@
 //! What the RBAC objects say about a caller, before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Caller, Right};
 use crate::kubelet::{Subresource, Verb};
-use crate::rbac::{Answer, Change, Evidence, Grounds, Obscure, Question, Snapshot};
+use crate::rbac::{Answer, Binding, Change, Evidence, Grounds, Obscure, Question, Snapshot};
 
 /// What the RBAC objects say once the new role is there and the steps are done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,11 +70,9 @@ impl Proof {
 }
 
 /// The objects that concern a caller, and those that could not be read and might.
-pub(super) fn around(caller: &Caller, snapshot: &Snapshot) -> Snapshot {
-    let bindings: Vec<_> = caller.ask(|who| {
-        let unreadable = snapshot.bindings().filter(|(_, binding)| binding.malformed);
-        snapshot.bound(who).chain(unreadable).map(|(name, binding)| (name.clone(), binding.clone())).collect()
-    });
+pub(super) fn around(caller: &Caller, snapshot: &Snapshot, unreadable: &[(Arc<str>, Binding)]) -> Snapshot {
+    let mut bindings = unreadable.to_vec();
+    caller.ask(|who| bindings.extend(snapshot.bindings_of(who).map(|(name, binding)| (name.clone(), binding))));
     let roles: BTreeSet<_> = bindings.iter().filter_map(|(_, binding)| binding.role.clone()).collect();
     let roles = roles.into_iter().filter_map(|name| Some(Change::Role(name.clone(), snapshot.role(&name)?.clone()))).collect::<Vec<_>>();
     Snapshot::of(roles.into_iter().chain(bindings.into_iter().map(|(name, binding)| Change::Binding(name, binding))))
@@ -84,7 +83,7 @@ pub(super) fn limits(caller: &Caller, before: &Snapshot, right: Right) -> Option
     let mut nodes = BTreeSet::new();
     let mut found = false;
     for (_, binding) in before.bindings().filter(|(_, binding)| binding.subjects.iter().any(|subject| caller.is(subject))) {
-        let role = binding.role.as_ref().and_then(|role| before.role(role));
+        let role = binding.role.and_then(|role| before.role(&role));
         for rule in role.into_iter().flat_map(|role| &role.rules) {
             let lets_in = rule.subresources.contains(right.subresource) || rule.subresources.contains(Subresource::Proxy);
             if rule.verbs.contains(right.verb) && lets_in {

@@ -1,6 +1,7 @@
 //! For each identity that holds or used `nodes/proxy`: what would be enough, how to get there, and whether it is proved.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -110,7 +111,9 @@ pub(super) fn replacements(
         uses.entry(&seen.who).or_default().push((seen, *count));
     }
     let bound_to = cluster.map(|cluster| steps::BoundTo::of(&cluster.snapshot));
-    let mut advisor = Advisor { observed, cluster, coverage, grants, bound_to, names: Names::default() };
+    let bindings = cluster.into_iter().flat_map(|cluster| cluster.snapshot.bindings());
+    let unreadable = bindings.filter(|(_, binding)| binding.malformed).map(|(name, binding)| (name.clone(), binding)).collect();
+    let mut advisor = Advisor { observed, cluster, coverage, grants, bound_to, unreadable, names: Names::default() };
     let mut all = Vec::new();
     for user in wanted.into_iter().filter(|user| !origin.is_api_server(user)) {
         let who = Who::User(user.to_owned());
@@ -127,6 +130,8 @@ struct Advisor<'a> {
     /// The grants of `nodes/proxy` by the name of their subject.
     grants: BTreeMap<&'a str, Vec<&'a rbac::Holder>>,
     bound_to: Option<steps::BoundTo>,
+    /// Bindings that could not be read whole.
+    unreadable: Vec<(Arc<str>, rbac::Binding)>,
     names: Names,
 }
 
@@ -145,7 +150,7 @@ impl Advisor<'_> {
         }
         let done = Done::of(uses, through_api_server);
         let subject = Subject::of_username(user);
-        let before = self.cluster.map(|cluster| proof::around(&caller, &cluster.snapshot));
+        let before = self.cluster.map(|cluster| proof::around(&caller, &cluster.snapshot, &self.unreadable));
         let endpoints = done.covers.values().flat_map(BTreeMap::keys);
         let upgrade = Upgrade::of(endpoints, self.coverage);
         let verdict = done.verdict(&caller, &upgrade);

@@ -58,9 +58,9 @@ pub(super) struct BoundTo(BTreeMap<Arc<str>, Vec<Subject>>);
 impl BoundTo {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let mut all: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
-        for (role, binding) in snapshot.bindings().filter_map(|(_, binding)| Some((binding.role.as_ref()?, binding))) {
-            if snapshot.role(role).is_some() {
-                all.entry(role.clone()).or_default().extend(binding.subjects.iter().cloned());
+        for (_, Binding { role, subjects, .. }) in snapshot.bindings() {
+            if let Some(role) = role.filter(|role| snapshot.role(role).is_some()) {
+                all.entry(role).or_default().extend(subjects);
             }
         }
         for subjects in all.values_mut() {
