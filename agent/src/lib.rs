@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod rbac;
 pub mod manifest;
 pub mod judge;
+pub mod check;
 pub mod witness;
 pub mod export;
 pub mod report;

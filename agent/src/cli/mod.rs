@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod doctor;
+mod rbac;
 mod run;
 
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -33,6 +34,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
     Doctor(doctor::Args),
+    /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
+    Rbac(rbac::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -52,6 +55,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Rbac(args) => rbac::run(args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

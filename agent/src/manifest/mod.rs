@@ -2,6 +2,7 @@
 //! place. Pure but for `input`.
 
 mod input;
+mod merge;
 mod read;
 mod split;
 mod tree;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use crate::rbac::{Binding, Role};
 
 pub use input::{InputError, read};
+pub use merge::{Objects, Unsure};
 
 /// What was found in manifests.
 #[derive(Clone, Debug, Default, PartialEq)]

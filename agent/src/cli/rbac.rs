@@ -1,0 +1,119 @@
+//! `kubewitness rbac`: who may run commands through `nodes/proxy`, before anybody does.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    check::{Policy, Report},
+    inert::Inert,
+    judge::{self, Severity},
+    manifest,
+};
+
+/// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  kubewitness rbac                                            the cluster of the current kubeconfig context
+  helm template my-chart | kubewitness rbac -                 what a chart would give
+  kubewitness rbac --fail-on critical deploy/ rbac.yaml       in CI: exit status 3 if there is something
+  kubewitness rbac -o sarif deploy/ > rbac.sarif              for code scanning
+  kubewitness rbac --allow ServiceAccount:monitoring/agent    one that is known and wanted
+
+Exit status: 0 fine, 1 if something could not be read, 2 wrong usage, 3 findings at or above --fail-on.")]
+pub(super) struct Args {
+    /// Manifests: files, directories, or - for standard input; without any, the cluster is asked
+    #[arg(env = "KUBEWITNESS_MANIFESTS", value_name = "PATH", value_delimiter = ',')]
+    paths: Vec<PathBuf>,
+    /// The kubeconfig of the cluster; $KUBECONFIG, ~/.kube/config or the pod's own if not given
+    #[arg(long, env = "KUBEWITNESS_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig; its current one if not given
+    #[arg(long, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// Somebody who may have it: ServiceAccount:NAMESPACE/NAME, User:NAME, Group:NAME, ClusterRole:NAME or a username; repeatable
+    #[arg(long, env = "KUBEWITNESS_ALLOW", value_name = "SUBJECT", value_delimiter = ',')]
+    allow: Vec<String>,
+    /// A user name of the API server; repeatable, and replaces the known ones
+    #[arg(
+        long,
+        env = "KUBEWITNESS_APISERVER_USER",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_values = judge::Policy::API_SERVER_USERS
+    )]
+    apiserver_user: Vec<String>,
+    /// Exit with 3 if there is a finding of this severity or a graver one
+    #[arg(long, env = "KUBEWITNESS_FAIL_ON", default_value = "none", value_name = "SEVERITY")]
+    fail_on: FailOn,
+    /// How to print it
+    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FailOn {
+    None,
+    Info,
+    Warning,
+    Critical,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+    Sarif,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let policy = Policy { api_server_users: args.apiserver_user, allow: args.allow };
+    let manifests = manifest::read(&args.paths)?;
+    for problem in &manifests.problems {
+        eprintln!("kubewitness: {}", Inert(&problem.to_string()));
+    }
+    let broken = !manifests.problems.is_empty();
+    let report = Report::new(&manifests.objects(), Some(manifests), &policy);
+    for name in &report.needless {
+        eprintln!("kubewitness: --allow {} is about nobody: take it out, or write it as `who` in -o json", Inert(name));
+    }
+    print(&report, args.output)?;
+    let failing = args.fail_on.severity().is_some_and(|least| report.gravest() >= Some(least));
+    Ok(match (broken, failing) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(3),
+        (false, false) => ExitCode::SUCCESS,
+    })
+}
+
+fn print(report: &Report, output: Output) -> Result<()> {
+    let colours = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = match output {
+        Output::Text => report.text(colours),
+        Output::Json => report.json()?,
+        Output::Sarif => report.sarif()?,
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("the report cannot be printed"),
+    }
+}
+
+impl FailOn {
+    const fn severity(self) -> Option<Severity> {
+        match self {
+            Self::None => None,
+            Self::Info => Some(Severity::Info),
+            Self::Warning => Some(Severity::Warning),
+            Self::Critical => Some(Severity::Critical),
+        }
+    }
+}
