@@ -14,6 +14,8 @@ pub(super) struct Packed(Box<[u8]>);
 
 const MALFORMED: u8 = 1;
 const HAS_ROLE: u8 = 2;
+/// A listing is going on and has not told it yet.
+const UNTOLD: u8 = 4;
 
 impl Packed {
     pub(super) fn of(binding: &Binding) -> Self {
@@ -39,6 +41,16 @@ impl Packed {
 
     pub(super) fn unpack(&self) -> Binding {
         Binding { role: self.role().map(Arc::from), subjects: self.subjects().map(Name::subject).collect(), malformed: self.malformed() }
+    }
+
+    pub(super) fn is_untold(&self) -> bool {
+        self.head() & UNTOLD != 0
+    }
+
+    pub(super) fn set_untold(&mut self, untold: bool) {
+        if let Some(head) = self.0.first_mut() {
+            *head = *head & !UNTOLD | if untold { UNTOLD } else { 0 };
+        }
     }
 
     pub(super) fn malformed(&self) -> bool {
