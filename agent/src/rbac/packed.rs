@@ -12,6 +12,9 @@ use super::{Binding, Subject, SubjectKind, Who};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packed(Box<[u8]>);
 
+/// What a binding hardly ever exceeds, in bytes.
+const USUAL: usize = 512;
+
 const MALFORMED: u8 = 1;
 const HAS_ROLE: u8 = 2;
 /// A listing is going on and has not told it yet.
@@ -20,7 +23,8 @@ const UNTOLD: u8 = 4;
 impl Packed {
     pub(super) fn of(binding: &Binding) -> Self {
         let has_role = if binding.role.is_some() { HAS_ROLE } else { 0 };
-        let mut bytes = vec![has_role | u8::from(binding.malformed)];
+        let mut bytes = Vec::with_capacity(USUAL);
+        bytes.push(has_role | u8::from(binding.malformed));
         if let Some(role) = &binding.role {
             put(&mut bytes, role);
         }
@@ -36,7 +40,8 @@ impl Packed {
                 }
             }
         }
-        Self(bytes.into())
+        // Copied, because what is shrunk in place leaves a hole behind it, one for each binding.
+        Self(Box::from(bytes.as_slice()))
     }
 
     pub(super) fn unpack(&self) -> Binding {
