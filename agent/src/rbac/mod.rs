@@ -12,6 +12,10 @@ mod reach;
 mod rule;
 mod snapshot;
 mod subject;
+#[cfg(test)]
+mod sequences;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
 pub use mirror::{Kind, Mirror, Update};
