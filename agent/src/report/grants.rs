@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Caller, Observed, Origin, Use, Who};
 use crate::kubelet::{AccessKind, Verb};
-use crate::rbac::{self, Subject, SubjectKind};
+use crate::rbac::{self, Subject, SubjectKind, builtin};
 
 /// A subject that holds `nodes/proxy`, by one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum HolderKind {
     ApiServer,
     /// `system:masters`, who would be let in without the binding too.
     Masters,
-    /// A part of Kubernetes: its binding is one of those that the API server restores when it starts.
+    /// A part of Kubernetes, or of kubeadm, that has it by what they set up.
     BuiltIn,
 }
 
@@ -135,17 +135,13 @@ pub(super) const fn uses_proxy(seen: &Use) -> bool {
     matches!(seen.access, AccessKind::Fallback | AccessKind::ProxyOnly)
 }
 
-/// The API server restores the bindings of its bootstrap policy, whose names begin so
-/// (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`); `cluster-admin` is the exception, and names `system:masters`.
-const BUILT_IN: &str = "system:";
-
 fn kind(grant: &rbac::Holder, origin: &Origin) -> HolderKind {
     let subject = &grant.subject;
     if subject.kind == SubjectKind::User && origin.is_api_server(&subject.name) {
         HolderKind::ApiServer
     } else if *subject == Subject::group("system:masters") {
         HolderKind::Masters
-    } else if grant.binding.starts_with(BUILT_IN) {
+    } else if builtin::is_holder(subject, &grant.by.role) {
         HolderKind::BuiltIn
     } else {
         HolderKind::Ordinary

@@ -19,6 +19,8 @@ mod rights;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod upgrade;
 mod words;

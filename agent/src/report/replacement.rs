@@ -18,7 +18,7 @@ use super::{
 };
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Verb};
-use crate::rbac::{self, Snapshot, Subject};
+use crate::rbac::{self, Snapshot, Subject, builtin};
 
 /// What would be enough for one identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +145,7 @@ impl Advisor<'_> {
             named.filter_map(|name| self.grants.get(name)).flatten().copied().filter(|grant| caller.is(&grant.subject)).collect();
         let through_api_server = known.map_or(0, |seen| seen.through_api_server);
         let used = through_api_server > 0 || uses.iter().any(|(seen, _)| uses_proxy(seen));
-        if !used && grants.iter().all(|grant| grant.binding.starts_with("system:")) {
+        if !used && grants.iter().all(|grant| builtin::is_holder(&grant.subject, &grant.by.role)) {
             return None;
         }
         let done = Done::of(uses, through_api_server);

@@ -21,6 +21,7 @@ pub(crate) fn origin() -> Origin {
 }
 
 /// Observations in the making: nine days on nodes `n1` and `n2`, watched all the time.
+#[derive(Clone, Debug)]
 pub(crate) struct Scene(pub(crate) Observed);
 
 impl Scene {

@@ -4,8 +4,6 @@ mod layout;
 mod paint;
 pub(crate) mod sentences;
 
-use std::fmt::Write as _;
-
 use self::layout::{Table, paragraph};
 pub use self::paint::Paint;
 use super::manifest::Before;
@@ -55,11 +53,14 @@ impl Page {
         }
         for (finding, who, found) in &report.findings {
             let severity = finding.severity();
-            let severity = self.paint.severity(severity, &format!("{:<8}", severity.as_str()));
-            let who = Inert(&name(who)).to_string();
-            let _infallible = writeln!(self.text, "  {severity}  {}  {who}  {}", finding.id(), counted(found.count, "request"));
+            let word = format!("{:<8}", severity.as_str());
+            let line = format!("{} {} {}", finding.id(), name(who), counted(found.count, "request"));
+            for (index, line) in paragraph(&line, 12, 2, self.width).into_iter().enumerate() {
+                let line = if index == 0 { format!("  {}  {}", self.paint.severity(severity, &word), line.trim_start()) } else { line };
+                self.line(&line);
+            }
             for example in found.examples.iter().take(2) {
-                self.paragraph(&self::example(example), 12, 2);
+                self.paragraph(&self::example(example), 14, 2);
             }
         }
     }
