@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod doctor;
+pub mod prometheus;
 mod rbac;
 mod run;
 

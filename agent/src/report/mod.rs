@@ -1,7 +1,7 @@
 //! From what was seen to what to do: who used which endpoint and which right, what was wrong, and the role that would be enough.
 //!
-//! Pure: [`Observed`] and, where they are known, the RBAC objects go in, a [`Report`] comes out; [`text`], [`document`] and [`manifest`]
-//! write it.
+//! Pure but for the sources, [`read_events`] and [`prometheus`]: they give an [`Observed`], which goes in with the RBAC objects, where they
+//! are known, and a [`Report`] comes out; [`text`], [`document`] and [`manifest`] write it.
 
 mod advice;
 mod caller;
@@ -14,6 +14,7 @@ mod grants;
 pub mod manifest;
 mod names;
 mod observed;
+pub mod prometheus;
 mod proof;
 mod release;
 mod replacement;
