@@ -118,6 +118,9 @@ impl Coverage {
             let text = format!("Of {} of {} nothing was seen: {}.", missing.len(), counted(self.nodes.len(), "node"), some(&missing));
             caveat("nodes-without-agent", text);
         }
+        if cluster.is_some_and(|cluster| !cluster.is_whole) {
+            caveat("rbac-from-files", "The RBAC objects are from files: what else the cluster grants is not known.".to_owned());
+        }
         if cluster.is_none_or(|cluster| cluster.nodes.is_none()) {
             caveat("nodes-unknown", "The cluster's list of nodes was not read: there may be nodes of which nothing was seen.".to_owned());
         }

@@ -67,6 +67,8 @@ pub struct Cluster {
     pub source: String,
     /// Its RBAC objects.
     pub snapshot: Snapshot,
+    /// Whether these are all that it has.
+    pub is_whole: bool,
     /// All its nodes with their kubelets' versions; `None` if they were not read.
     pub nodes: Option<BTreeMap<String, Option<String>>>,
 }

@@ -70,7 +70,7 @@ impl Scene {
 pub(crate) fn cluster(version: &str, objects: &[Value]) -> Cluster {
     let changes = objects.iter().map(|object| Object::parse(object).unwrap().into_change());
     let nodes: BTreeMap<_, _> = ["n1", "n2"].map(|name| (name.to_owned(), Some(version.to_owned()))).into();
-    Cluster { source: "the cluster".to_owned(), snapshot: Snapshot::of(changes), nodes: Some(nodes) }
+    Cluster { source: "the cluster".to_owned(), snapshot: Snapshot::of(changes), is_whole: true, nodes: Some(nodes) }
 }
 
 pub(crate) fn role(name: &str, rules: &[(&[&str], &[&str])]) -> Value {
