@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod builtin;
+pub mod cluster;
 mod mirror;
 mod object;
 mod packed;

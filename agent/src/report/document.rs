@@ -74,18 +74,18 @@ struct Note {
 struct Finding {
     finding: &'static str,
     severity: &'static str,
+    #[serde(flatten)]
     identity: Identity,
     count: u64,
     examples: Vec<ExampleOf>,
 }
 
-/// A username; or a kind, where there is none.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Identity {
-    User(String),
-    Others,
-    Nobody,
+struct Identity {
+    /// The username; `null` where there is none.
+    identity: Option<String>,
+    /// `user`, `others` or `nobody`.
+    who: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,6 +102,7 @@ struct ExampleOf {
 
 #[derive(Debug, Serialize)]
 struct Use {
+    #[serde(flatten)]
     identity: Identity,
     endpoint: &'static str,
     access: &'static str,
@@ -474,9 +475,9 @@ fn example(example: &Example) -> ExampleOf {
 impl From<&Who> for Identity {
     fn from(who: &Who) -> Self {
         match who {
-            Who::User(user) => Self::User(user.clone()),
-            Who::Others => Self::Others,
-            Who::Nobody => Self::Nobody,
+            Who::User(user) => Self { identity: Some(user.clone()), who: "user" },
+            Who::Others => Self { identity: None, who: "others" },
+            Who::Nobody => Self { identity: None, who: "nobody" },
         }
     }
 }

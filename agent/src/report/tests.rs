@@ -375,7 +375,7 @@ proptest! {
             prop_assert!(!text.chars().any(|character| character != '\n' && crate::inert::obeyed(character)));
         }
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let users: Vec<&str> = read["matrix"].as_array().unwrap().iter().filter_map(|used| used["identity"]["user"].as_str()).collect();
+        let users: Vec<&str> = read["matrix"].as_array().unwrap().iter().filter_map(|used| used["identity"].as_str()).collect();
         prop_assert!(users.contains(&user.as_str()));
     }
 }
