@@ -1,19 +1,15 @@
 //! `kubewitness rbac`: who may run commands through `nodes/proxy`, before anybody does.
 
-use std::{
-    env,
-    io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
+use super::output::{FailOn, colours, print};
 use crate::{
     check::{Policy, Report},
     inert::Inert,
-    judge::{self, Severity},
+    judge,
     manifest,
 };
 
@@ -59,14 +55,6 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum FailOn {
-    None,
-    Info,
-    Warning,
-    Critical,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {
     Text,
     Json,
@@ -84,36 +72,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     for name in &report.needless {
         eprintln!("kubewitness: --allow {} is about nobody: take it out, or write it as `who` in -o json", Inert(name));
     }
-    print(&report, args.output)?;
-    let failing = args.fail_on.severity().is_some_and(|least| report.gravest() >= Some(least));
-    Ok(match (broken, failing) {
-        (true, _) => ExitCode::FAILURE,
-        (false, true) => ExitCode::from(3),
-        (false, false) => ExitCode::SUCCESS,
-    })
-}
-
-fn print(report: &Report, output: Output) -> Result<()> {
-    let colours = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let text = match output {
-        Output::Text => report.text(colours),
+    print(&match args.output {
+        Output::Text => report.text(colours()),
         Output::Json => report.json()?,
         Output::Sarif => report.sarif()?,
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("the report cannot be printed"),
-    }
-}
-
-impl FailOn {
-    const fn severity(self) -> Option<Severity> {
-        match self {
-            Self::None => None,
-            Self::Info => Some(Severity::Info),
-            Self::Warning => Some(Severity::Warning),
-            Self::Critical => Some(Severity::Critical),
-        }
-    }
+    })?;
+    let status = args.fail_on.status(report.gravest());
+    Ok(if broken { ExitCode::FAILURE } else { status })
 }

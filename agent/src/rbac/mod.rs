@@ -5,12 +5,18 @@
 
 mod answer;
 pub mod builtin;
+pub mod cluster;
 mod mirror;
 mod object;
+mod packed;
 mod reach;
 mod rule;
 mod snapshot;
 mod subject;
+#[cfg(test)]
+mod sequences;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
 pub use mirror::{Kind, Mirror, Update};

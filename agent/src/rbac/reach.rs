@@ -72,10 +72,11 @@ impl Reach {
             if binding.malformed {
                 reach.doubts.push(Doubt::Binding { binding: binding_name.clone() });
             }
-            let Some((role_name, role)) = binding.role.as_ref().and_then(|name| Some((name, snapshot.role(name)?))) else { continue };
+            let Some(role_name) = binding.role else { continue };
+            let Some(role) = snapshot.role(&role_name) else { continue };
             for subject in &binding.subjects {
                 bound.insert(role_name.clone());
-                let giving = giving(&role.rules, role_name, subresource);
+                let giving = giving(&role.rules, &role_name, subresource);
                 reach.holders.extend(giving.map(|by| Holder { subject: subject.clone(), binding: binding_name.clone(), by }));
                 if role.malformed {
                     let (binding, role) = (binding_name.clone(), role_name.clone());
