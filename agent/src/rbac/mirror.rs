@@ -85,8 +85,7 @@ impl Mirror {
                 self.snapshot.roles().filter(|(name, _)| !told.contains(*name)).map(|(name, _)| Change::RoleGone(name.clone())).collect()
             }
             Kind::ClusterRoleBinding => {
-                let bindings = self.snapshot.bindings().filter(|(name, _)| !told.contains(*name));
-                bindings.map(|(name, _)| Change::BindingGone(name.clone())).collect()
+                self.snapshot.binding_names().filter(|name| !told.contains(*name)).map(|name| Change::BindingGone(name.clone())).collect()
             }
         };
         for change in gone {

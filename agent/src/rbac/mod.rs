@@ -6,6 +6,7 @@
 mod answer;
 mod mirror;
 mod object;
+mod packed;
 mod rule;
 mod snapshot;
 mod subject;

@@ -1,18 +1,21 @@
 //! The RBAC objects of a cluster at one time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use super::packed::Packed;
 use super::{Answer, Evidence, Grounds, Obscure, Question, Role, Subject, SubjectKind, Who};
+use crate::kubelet::Verb;
 
 /// The `ClusterRole`s and `ClusterRoleBinding`s of a cluster, as far as they concern `nodes/*`, indexed by subject.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     roles: HashMap<Arc<str>, Role>,
-    bindings: HashMap<Arc<str>, Binding>,
-    users: HashMap<Arc<str>, Vec<Arc<str>>>,
-    groups: HashMap<Arc<str>, Vec<Arc<str>>>,
-    /// Bindings that could not be read, and might name anybody.
+    bindings: HashMap<Arc<str>, Packed>,
+    /// Which bindings name a subject: the hash of the subject, and the binding. Names that share a hash are told apart in the binding.
+    by_subject: BTreeSet<(u64, Arc<str>)>,
+    /// Bindings that could not be read whole.
     unreadable: Vec<Arc<str>>,
 }
 
@@ -23,7 +26,8 @@ pub struct Binding {
     pub role: Option<Arc<str>>,
     /// Whom it names.
     pub subjects: Box<[Subject]>,
-    /// Something in it could not be read.
+    /// Something in it could not be read. With a role, that is whom it names; without one and without subjects it may be anything;
+    /// without one and with subjects, it is what these are given.
     pub malformed: bool,
 }
 
@@ -63,7 +67,7 @@ impl Snapshot {
             }
             Change::Binding(name, binding) => {
                 self.unbind(&name);
-                self.bind(name, binding);
+                self.bind(name, &binding);
             }
             Change::BindingGone(name) => self.unbind(&name),
         }
@@ -76,12 +80,14 @@ impl Snapshot {
         }
         match self.grounds(who, question).into_iter().next() {
             Some(grounds) => Answer::Allowed(Evidence::Rule(grounds)),
+            None if question.verb == Verb::Unknown => Answer::Unknown(Obscure::Request),
             None if !who.all_groups_known => Answer::Unknown(Obscure::Groups),
-            None => self.obscured(who).map_or(Answer::NoRule, |object| Answer::Unknown(Obscure::Malformed(object))),
+            None => self.obscured(who, question).map_or(Answer::NoRule, |object| Answer::Unknown(Obscure::Malformed(object))),
         }
     }
 
-    /// All rules that allow it, by the binding's name. `system:masters` is not among them.
+    /// What allows it, by the binding's name: of each binding the first subject and the first rule, as the API server takes them.
+    /// `system:masters` is not among them.
     pub fn grounds(&self, who: &Who<'_>, question: Question<'_>) -> Vec<Grounds> {
         let mut grounds: Vec<Grounds> = self.bound(who).filter_map(|(name, binding)| self.ground(name, binding, who, question)).collect();
         grounds.sort();
@@ -101,8 +107,8 @@ impl Snapshot {
     }
 
     /// A binding.
-    pub fn binding(&self, name: &str) -> Option<&Binding> {
-        self.bindings.get(name)
+    pub fn binding(&self, name: &str) -> Option<Binding> {
+        self.bindings.get(name).map(Packed::unpack)
     }
 
     /// The roles that have rules for nodes, in no order.
@@ -111,74 +117,69 @@ impl Snapshot {
     }
 
     /// All bindings, in no order.
-    pub fn bindings(&self) -> impl Iterator<Item = (&Arc<str>, &Binding)> {
-        self.bindings.iter()
+    pub fn bindings(&self) -> impl Iterator<Item = (&Arc<str>, Binding)> {
+        self.bindings.iter().map(|(name, binding)| (name, binding.unpack()))
+    }
+
+    /// The names of all bindings, in no order.
+    pub(super) fn binding_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.bindings.keys()
     }
 
     /// The bindings that name the caller; one that names them twice comes twice.
-    fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Binding)> {
-        let of_user = self.users.get(who.user).into_iter();
-        let of_groups = who.groups.iter().filter_map(|group| self.groups.get(*group));
-        of_user.chain(of_groups).flatten().filter_map(|name| self.bindings.get_key_value(name))
+    fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Packed)> {
+        let hashes = std::iter::once(hash(false, who.user)).chain(who.groups.iter().map(|group| hash(true, group)));
+        let names = hashes.flat_map(|hash| self.by_subject.range((hash, Arc::default())..).take_while(move |(other, _)| *other == hash));
+        names.filter_map(|(_, name)| self.bindings.get_key_value(name)).filter(|(_, binding)| binding.names(who))
     }
 
-    fn ground(&self, name: &Arc<str>, binding: &Binding, who: &Who<'_>, question: Question<'_>) -> Option<Grounds> {
-        let (name_of_role, role) = self.roles.get_key_value(binding.role.as_ref()?)?;
-        let allowing = role.rules.iter().find(|rule| rule.allows(question.verb, question.subresource, question.node))?;
-        let subject = binding.subjects.iter().find(|subject| names(subject, who))?;
-        Some(Grounds { binding: name.clone(), role: name_of_role.clone(), rule: allowing.index, subject: subject.clone() })
+    fn ground(&self, name: &Arc<str>, binding: &Packed, who: &Who<'_>, question: Question<'_>) -> Option<Grounds> {
+        let (role_name, role) = self.roles.get_key_value(binding.role()?)?;
+        let allowing = role.allowing(question)?;
+        Some(Grounds { binding: name.clone(), role: role_name.clone(), rule: allowing.index, subject: binding.subject(who)? })
     }
 
-    /// An object that could not be read and might allow anything to the caller.
-    fn obscured(&self, who: &Who<'_>) -> Option<Arc<str>> {
-        let role = |binding: &Binding| {
-            let (name, role) = self.roles.get_key_value(binding.role.as_ref()?)?;
-            role.malformed.then(|| format!("ClusterRole/{name}").into())
+    /// An object that could not be read and might allow this to the caller.
+    fn obscured(&self, who: &Who<'_>, question: Question<'_>) -> Option<Arc<str>> {
+        let of_caller = self.bound(who).find_map(|(name, binding)| match binding.role() {
+            Some(role) => self.roles.get(role).filter(|role| role.malformed).map(|_| format!("ClusterRole/{role}")),
+            None => binding.malformed().then(|| format!("ClusterRoleBinding/{name}")),
+        });
+        let of_anybody = || {
+            let mut bindings = self.unreadable.iter().filter_map(|name| self.bindings.get_key_value(name));
+            let found = bindings.find(|(_, binding)| match binding.role() {
+                Some(role) => self.roles.get(role).is_some_and(|role| role.malformed || role.allowing(question).is_some()),
+                None => !binding.has_subjects(),
+            });
+            found.map(|(name, _)| format!("ClusterRoleBinding/{name}"))
         };
-        let binding = self.unreadable.first().map(|name| format!("ClusterRoleBinding/{name}").into());
-        binding.or_else(|| self.bound(who).find_map(|(_, binding)| role(binding)))
+        of_caller.or_else(of_anybody).map(Arc::from)
     }
 
-    fn bind(&mut self, name: Arc<str>, binding: Binding) {
+    fn bind(&mut self, name: Arc<str>, binding: &Binding) {
         if binding.malformed {
             self.unreadable.push(name.clone());
         }
-        for subject in &binding.subjects {
-            let bindings = self.index(subject.kind).entry(subject.name.clone()).or_insert_with(|| Vec::with_capacity(1));
-            if !bindings.contains(&name) {
-                bindings.push(name.clone());
-            }
-        }
-        self.bindings.insert(name, binding);
+        self.by_subject.extend(binding.subjects.iter().map(|subject| (hash_of(subject), name.clone())));
+        self.bindings.insert(name, Packed::of(binding));
     }
 
     fn unbind(&mut self, name: &str) {
-        let Some(binding) = self.bindings.remove(name) else { return };
-        self.unreadable.retain(|other| **other != *name);
-        for subject in &binding.subjects {
-            let index = self.index(subject.kind);
-            if let Some(bindings) = index.get_mut(&subject.name) {
-                bindings.retain(|other| **other != *name);
-                if bindings.is_empty() {
-                    index.remove(&subject.name);
-                }
-            }
-        }
-    }
-
-    /// Where bindings of such subjects are found: a `ServiceAccount` by its username.
-    fn index(&mut self, kind: SubjectKind) -> &mut HashMap<Arc<str>, Vec<Arc<str>>> {
-        match kind {
-            SubjectKind::User | SubjectKind::ServiceAccount => &mut self.users,
-            SubjectKind::Group => &mut self.groups,
+        let Some((name, binding)) = self.bindings.remove_entry(name) else { return };
+        self.unreadable.retain(|other| *other != name);
+        for subject in &binding.unpack().subjects {
+            self.by_subject.remove(&(hash_of(subject), name.clone()));
         }
     }
 }
 
-/// `appliesToUser` (`pkg/registry/rbac/validation/rule.go`)
-fn names(subject: &Subject, who: &Who<'_>) -> bool {
-    match subject.kind {
-        SubjectKind::User | SubjectKind::ServiceAccount => *subject.name == *who.user,
-        SubjectKind::Group => who.groups.iter().any(|group| **group == *subject.name),
-    }
+/// A `ServiceAccount` is found by its username.
+fn hash_of(subject: &Subject) -> u64 {
+    hash(subject.kind == SubjectKind::Group, &subject.name)
+}
+
+fn hash(is_group: bool, name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (is_group, name).hash(&mut hasher);
+    hasher.finish()
 }
