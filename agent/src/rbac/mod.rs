@@ -10,6 +10,10 @@ mod packed;
 mod rule;
 mod snapshot;
 mod subject;
+#[cfg(test)]
+mod sequences;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
 pub use mirror::{Kind, Mirror, Update};

@@ -12,13 +12,19 @@ use super::{Binding, Subject, SubjectKind, Who};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packed(Box<[u8]>);
 
+/// What a binding hardly ever exceeds, in bytes.
+const USUAL: usize = 512;
+
 const MALFORMED: u8 = 1;
 const HAS_ROLE: u8 = 2;
+/// A listing is going on and has not told it yet.
+const UNTOLD: u8 = 4;
 
 impl Packed {
     pub(super) fn of(binding: &Binding) -> Self {
         let has_role = if binding.role.is_some() { HAS_ROLE } else { 0 };
-        let mut bytes = vec![has_role | u8::from(binding.malformed)];
+        let mut bytes = Vec::with_capacity(USUAL);
+        bytes.push(has_role | u8::from(binding.malformed));
         if let Some(role) = &binding.role {
             put(&mut bytes, role);
         }
@@ -34,11 +40,22 @@ impl Packed {
                 }
             }
         }
-        Self(bytes.into())
+        // Copied, because what is shrunk in place leaves a hole behind it, one for each binding.
+        Self(Box::from(bytes.as_slice()))
     }
 
     pub(super) fn unpack(&self) -> Binding {
         Binding { role: self.role().map(Arc::from), subjects: self.subjects().map(Name::subject).collect(), malformed: self.malformed() }
+    }
+
+    pub(super) fn is_untold(&self) -> bool {
+        self.head() & UNTOLD != 0
+    }
+
+    pub(super) fn set_untold(&mut self, untold: bool) {
+        if let Some(head) = self.0.first_mut() {
+            *head = *head & !UNTOLD | if untold { UNTOLD } else { 0 };
+        }
     }
 
     pub(super) fn malformed(&self) -> bool {

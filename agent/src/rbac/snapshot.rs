@@ -1,17 +1,19 @@
 //! The RBAC objects of a cluster at one time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::packed::Packed;
-use super::{Answer, Evidence, Grounds, Obscure, Question, Role, Subject, SubjectKind, Who};
+use super::{Answer, Evidence, Grounds, Kind, Obscure, Question, Role, Subject, SubjectKind, Who};
 use crate::kubelet::Verb;
 
 /// The `ClusterRole`s and `ClusterRoleBinding`s of a cluster, as far as they concern `nodes/*`, indexed by subject.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     roles: HashMap<Arc<str>, Role>,
+    /// Roles that a listing has not told yet.
+    untold_roles: HashSet<Arc<str>>,
     bindings: HashMap<Arc<str>, Packed>,
     /// Which bindings name a subject: the hash of the subject, and the binding. Names that share a hash are told apart in the binding.
     by_subject: BTreeSet<(u64, Arc<str>)>,
@@ -48,28 +50,53 @@ impl Snapshot {
     /// The objects that these changes lead to.
     pub fn of(changes: impl IntoIterator<Item = Change>) -> Self {
         let mut snapshot = Self::default();
-        changes.into_iter().for_each(|change| snapshot.apply(change));
+        for change in changes {
+            snapshot.apply(change);
+        }
         snapshot
     }
 
-    /// Takes a change.
-    pub fn apply(&mut self, change: Change) {
+    /// Takes a change; `false` if all was so already.
+    pub fn apply(&mut self, change: Change) -> bool {
         match change {
             // What has no rule for nodes grants the same as what is not there.
-            Change::Role(name, role) if role.rules.is_empty() && !role.malformed => {
-                self.roles.remove(&name);
-            }
+            Change::Role(name, role) if role.rules.is_empty() && !role.malformed => self.roles.remove(&name).is_some(),
             Change::Role(name, role) => {
-                self.roles.insert(name, role);
+                self.untold_roles.remove(&name);
+                let changed = self.roles.get(&name) != Some(&role);
+                if changed {
+                    self.roles.insert(name, role);
+                }
+                changed
             }
-            Change::RoleGone(name) => {
-                self.roles.remove(&name);
-            }
-            Change::Binding(name, binding) => {
-                self.unbind(&name);
-                self.bind(name, &binding);
-            }
+            Change::RoleGone(name) => self.roles.remove(&name).is_some(),
+            Change::Binding(name, binding) => self.bind(name, &binding),
             Change::BindingGone(name) => self.unbind(&name),
+        }
+    }
+
+    /// From here on all objects of a kind are told anew.
+    pub(super) fn expect_all(&mut self, kind: Kind) {
+        match kind {
+            Kind::ClusterRole => self.untold_roles = self.roles.keys().cloned().collect(),
+            Kind::ClusterRoleBinding => self.bindings.values_mut().for_each(|binding| binding.set_untold(true)),
+        }
+    }
+
+    /// All were told: those that were not are gone. `false` if there are none.
+    pub(super) fn forget_untold(&mut self, kind: Kind) -> bool {
+        match kind {
+            Kind::ClusterRole => {
+                let before = self.roles.len();
+                let untold = std::mem::take(&mut self.untold_roles);
+                self.roles.retain(|name, _| !untold.contains(name));
+                self.roles.len() < before
+            }
+            Kind::ClusterRoleBinding => {
+                let untold = self.bindings.iter().filter(|(_, binding)| binding.is_untold());
+                let untold: Vec<_> = untold.map(|(name, _)| name.clone()).collect();
+                untold.iter().fold(false, |changed, name| self.unbind(name) || changed)
+            }
         }
     }
 
@@ -121,11 +148,6 @@ impl Snapshot {
         self.bindings.iter().map(|(name, binding)| (name, binding.unpack()))
     }
 
-    /// The names of all bindings, in no order.
-    pub(super) fn binding_names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.bindings.keys()
-    }
-
     /// The bindings that name the caller; one that names them twice comes twice.
     fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Packed)> {
         let hashes = std::iter::once(hash(false, who.user)).chain(who.groups.iter().map(|group| hash(true, group)));
@@ -156,20 +178,30 @@ impl Snapshot {
         of_caller.or_else(of_anybody).map(Arc::from)
     }
 
-    fn bind(&mut self, name: Arc<str>, binding: &Binding) {
+    fn bind(&mut self, name: Arc<str>, binding: &Binding) -> bool {
+        let packed = Packed::of(binding);
+        if let Some(present) = self.bindings.get_mut(&name) {
+            present.set_untold(false);
+            if *present == packed {
+                return false;
+            }
+            self.unbind(&name);
+        }
         if binding.malformed {
             self.unreadable.push(name.clone());
         }
         self.by_subject.extend(binding.subjects.iter().map(|subject| (hash_of(subject), name.clone())));
-        self.bindings.insert(name, Packed::of(binding));
+        self.bindings.insert(name, packed);
+        true
     }
 
-    fn unbind(&mut self, name: &str) {
-        let Some((name, binding)) = self.bindings.remove_entry(name) else { return };
+    fn unbind(&mut self, name: &str) -> bool {
+        let Some((name, binding)) = self.bindings.remove_entry(name) else { return false };
         self.unreadable.retain(|other| *other != name);
         for subject in &binding.unpack().subjects {
             self.by_subject.remove(&(hash_of(subject), name.clone()));
         }
+        true
     }
 }
 
