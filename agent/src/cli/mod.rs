@@ -43,7 +43,8 @@ enum Command {
 impl Cli {
     /// Starts logging, to stderr.
     pub fn log(&self) {
-        let filter = EnvFilter::new(self.log.to_string());
+        // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
+        let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
     }
 

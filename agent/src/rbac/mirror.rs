@@ -10,6 +10,16 @@ pub enum Kind {
     ClusterRoleBinding,
 }
 
+impl Kind {
+    /// Its name in manifests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterRole => "ClusterRole",
+            Self::ClusterRoleBinding => "ClusterRoleBinding",
+        }
+    }
+}
+
 /// What the API server told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {

@@ -4,6 +4,7 @@
 //! `ClusterRole`s and `ClusterRoleBinding`s count: nodes are cluster-scoped. Of them only what concerns `nodes/*` is kept.
 
 mod answer;
+pub mod cluster;
 mod mirror;
 mod object;
 mod packed;

@@ -95,7 +95,10 @@ impl Snapshot {
             Kind::ClusterRoleBinding => {
                 let untold = self.bindings.iter().filter(|(_, binding)| binding.is_untold());
                 let untold: Vec<_> = untold.map(|(name, _)| name.clone()).collect();
-                untold.iter().fold(false, |changed, name| self.unbind(name) || changed)
+                for name in &untold {
+                    self.unbind(name);
+                }
+                !untold.is_empty()
             }
         }
     }
