@@ -6,9 +6,14 @@
 mod answer;
 mod mirror;
 mod object;
+mod packed;
 mod rule;
 mod snapshot;
 mod subject;
+#[cfg(test)]
+mod sequences;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
 pub use mirror::{Kind, Mirror, Update};
