@@ -36,7 +36,7 @@ fn rights() {
             ("a fallback tells when it is not needed any more", the_fallback),
             ("what the kubelet remembers is stale", stale),
             ("without rights for RBAC", without_rights),
-            ("without a cluster", without_a_cluster),
+            ("without a cluster, until there is one", without_a_cluster),
             ("without following RBAC", off),
             ("the API server goes away", the_api_server_goes_away),
         ],
@@ -128,9 +128,13 @@ fn without_rights(bed: &Bed) {
 
 fn without_a_cluster(bed: &Bed) {
     let token = bed.identity("alone", &["get"], &["nodes/proxy"]);
-    let mut agent = with_rbac(bed, Rbac::Kubeconfig(PathBuf::from("/nonexistent/kubeconfig")));
+    let kubeconfig = bed.folder.join("late.kubeconfig");
+    let mut agent = with_rbac(bed, Rbac::Kubeconfig(kubeconfig.clone()));
     nothing_is_known(bed, &mut agent, &token, "alone");
     assert!(agent.log().contains("--rbac off"), "{}", agent.log());
+    fs::copy(bed.cluster.kubeconfig(), &kubeconfig).unwrap();
+    synced(&mut agent);
+    assert_eq!(annotation(&pods(bed, &mut agent, &token, "not-alone"), "without-nodes-proxy"), "denied");
 }
 
 fn off(bed: &Bed) {

@@ -38,12 +38,14 @@ use crate::{
     probe::Counts,
     rbac::{
         Update,
-        cluster::{self, ConnectOptions, Connection, WatchOptions},
+        cluster::{self, ConnectError, ConnectOptions, Connection, WatchOptions},
     },
 };
 
 /// Changes of RBAC objects that wait for the daemon; then whoever follows them waits.
 const UPDATES: usize = 1024;
+/// How often it is tried to make use of a kubeconfig.
+const CONNECT: Duration = Duration::from_secs(10);
 /// What waits in the sink has this long when the daemon is told to stop; whoever stops it waits two seconds.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -180,16 +182,33 @@ fn follow_rbac(options: ConnectOptions) -> Result<Receiver<Update>> {
         .name("rbac".to_owned())
         .spawn(move || {
             runtime.block_on(async {
-                match Connection::open(options).await {
-                    Ok(connection) => cluster::watch(&connection, WatchOptions::default(), sender).await,
-                    Err(error) => warn!(
-                        "the RBAC objects are not known: {error}; then start kubewitness again, or with --rbac off to do without them"
-                    ),
+                if let Some(connection) = connect(options).await {
+                    cluster::watch(&connection, WatchOptions::default(), sender).await;
                 }
             });
         })
         .context("no thread can be started")?;
     Ok(updates)
+}
+
+/// The way to the API server, as soon as there is one: a kubeconfig may be put in place later than the agent. `None` if none is named.
+async fn connect(options: ConnectOptions) -> Option<Connection> {
+    let mut told = false;
+    loop {
+        match Connection::open(options.clone()).await {
+            Ok(connection) => return Some(connection),
+            Err(error @ ConnectError::Nowhere(_)) => {
+                warn!("the RBAC objects are not known: {error}; or start with --rbac off to do without them");
+                return None;
+            }
+            Err(error) if !told => {
+                warn!("the RBAC objects are not known until this is right: {error}; or start with --rbac off to do without them");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(CONNECT).await;
+    }
 }
 
 /// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.
