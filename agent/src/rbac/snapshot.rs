@@ -152,6 +152,10 @@ impl Snapshot {
     }
 
     /// The bindings that name the caller; one that names them twice comes twice.
+    pub fn bindings_of<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, Binding)> {
+        self.bound(who).map(|(name, binding)| (name, binding.unpack()))
+    }
+
     fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Packed)> {
         let hashes = std::iter::once(hash(false, who.user)).chain(who.groups.iter().map(|group| hash(true, group)));
         let names = hashes.flat_map(|hash| self.by_subject.range((hash, Arc::default())..).take_while(move |(other, _)| *other == hash));
