@@ -1,0 +1,127 @@
+//! The same questions to the API server and to the snapshots that kubewitness makes of its objects.
+
+use std::env;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kubewitness::rbac::cluster::{Connection, WatchOptions, load, watch};
+use kubewitness::rbac::{Answer, Evidence, Mirror, Question, Snapshot, Update, Who};
+use kubewitness_tests::scenarios::Bed;
+
+use crate::api_server::{ApiServer, Review, connection, inside};
+use crate::random::{Asked, BINDINGS, ROLES, Random};
+
+/// Objects change between rounds.
+const ROUNDS: usize = 10;
+
+pub(crate) fn answers_are_those_of_the_api_server(bed: &Bed) {
+    let seed = env::var("KUBEWITNESS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_nanos() as u64);
+    let questions = if env::var_os("KUBEWITNESS_LONG").is_some() { 10_000 } else { 500 };
+    eprintln!("KUBEWITNESS_SEED={seed} asks the same {questions} questions again");
+    let cluster = &bed.cluster;
+    inside(cluster, async || {
+        let (api_server, connection) = (ApiServer::of(cluster).await, connection(cluster).await);
+        let (sender, updates) = sync_channel(64);
+        let options = WatchOptions { jitter: Duration::ZERO, ..WatchOptions::default() };
+        let watching = tokio::spawn({
+            let connection = connection.clone();
+            async move { watch(&connection, options, sender).await }
+        });
+        let mut followed = Followed { mirror: Mirror::default(), updates };
+        let (mut random, mut allowed, mut by_rules) = (Random::new(seed), 0, 0);
+        for round in 0..ROUNDS {
+            change_objects(&api_server, &mut random, round == 0).await;
+            let sentinel = format!("kw-sentinel-{round}");
+            api_server.settle(&sentinel).await;
+            let loaded = load_all(&connection).await;
+            let mirrored = followed.until_it_knows(&sentinel).await;
+            for _ in 0..questions / ROUNDS {
+                let asked = random.asked();
+                let review =
+                    api_server.review(asked.user, &asked.groups, asked.verb.as_str(), asked.subresource.as_str(), asked.node).await;
+                let context = format!("round {round}, {asked:?}: {review:?}; KUBEWITNESS_SEED={seed}");
+                let answer = compare(mirrored, &asked, &review, &context);
+                assert_eq!(compare(&loaded, &asked, &review, &context), answer, "{context}");
+                allowed += usize::from(review.allowed);
+                by_rules += usize::from(matches!(answer, Answer::Allowed(Evidence::Rule(_))));
+            }
+        }
+        watching.abort();
+        eprintln!("{questions} questions, {allowed} allowed, {by_rules} of them by rules, no difference");
+        // Questions of which all are refused would compare nothing.
+        assert!(by_rules > questions / 10 && allowed < questions * 9 / 10, "{by_rules} and {allowed} of {questions}");
+    });
+}
+
+/// Each object is left as it is, put anew, changed, or taken away.
+async fn change_objects(api_server: &ApiServer, random: &mut Random, all: bool) {
+    for number in 0..ROLES {
+        let role = random.role(number);
+        match random.below(if all { 1 } else { 6 }) {
+            0 | 1 => api_server.put(&role).await,
+            2 => api_server.delete(&role).await,
+            _ => {}
+        }
+    }
+    for number in 0..BINDINGS {
+        let binding = random.binding(number);
+        match random.below(if all { 1 } else { 4 }) {
+            0 | 1 => api_server.put(&binding).await,
+            2 => api_server.delete(&binding).await,
+            _ => {}
+        }
+    }
+}
+
+async fn load_all(connection: &Connection) -> Snapshot {
+    let loaded = load(connection, Duration::from_secs(20)).await.expect("the administrator may read everything");
+    assert!(loaded.api_server.starts_with("v1."), "{}", loaded.api_server);
+    let nodes = loaded.nodes.expect("the administrator may list nodes");
+    assert!(nodes.iter().any(|node| node.name == "node1" && node.kubelet.starts_with("v1.")), "{nodes:?}");
+    loaded.snapshot
+}
+
+fn compare(snapshot: &Snapshot, asked: &Asked, review: &Review, context: &str) -> Answer {
+    let who = Who { user: asked.user, groups: &asked.groups, all_groups_known: true };
+    let question = Question { verb: asked.verb, subresource: asked.subresource, node: asked.node };
+    let answer = snapshot.may(&who, question);
+    match &answer {
+        Answer::Allowed(_) => assert!(review.allowed, "{answer:?}, {context}"),
+        Answer::NoRule => assert!(!review.allowed, "{answer:?}, {context}"),
+        Answer::Unknown(_) => panic!("{answer:?}, {context}"),
+    }
+    if let Some((binding, role)) = named(&review.reason) {
+        let grounds = snapshot.grounds(&who, question);
+        assert!(grounds.iter().any(|it| *it.binding == *binding && *it.role == *role), "{grounds:?}, {context}");
+    } else if review.allowed {
+        assert_eq!(answer, Answer::Allowed(Evidence::Masters), "{context}");
+    }
+    answer
+}
+
+/// The binding and the role in `RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User "u"`.
+fn named(reason: &str) -> Option<(&str, &str)> {
+    let rest = reason.strip_prefix("RBAC: allowed by ClusterRoleBinding \"")?;
+    let (binding, rest) = rest.split_once("\" of ClusterRole \"")?;
+    Some((binding, rest.split_once("\" to ")?.0))
+}
+
+/// What the watch tells.
+struct Followed {
+    mirror: Mirror,
+    updates: Receiver<Update>,
+}
+
+impl Followed {
+    async fn until_it_knows(&mut self, binding: &str) -> &Snapshot {
+        for _ in 0..1_000 {
+            self.updates.try_iter().for_each(|update| self.mirror.take(update));
+            if self.mirror.snapshot().is_some_and(|known| known.binding(binding).is_some() && known.role(binding).is_some()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.mirror.snapshot().expect("the watch lists everything within 10 s")
+    }
+}
