@@ -2,6 +2,8 @@
 
 mod api_server;
 mod differential;
+mod followed;
+mod following;
 mod random;
 
 use std::path::Path;
@@ -14,6 +16,12 @@ fn rbac_is_what_the_api_server_makes_of_it() {
     play(
         &Options::named("t-rbac"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("rbac"),
-        &[("answers are those of the API server", differential::answers_are_those_of_the_api_server)],
+        &[
+            ("answers are those of the API server", differential::answers_are_those_of_the_api_server),
+            ("changes arrive", following::changes_arrive),
+            ("without rights nothing is known until they are given", following::without_rights_nothing_is_known_until_they_are_given),
+            ("a paused API server is missed", following::a_paused_api_server_is_missed),
+            ("a killed API server is missed", following::a_killed_api_server_is_missed),
+        ],
     );
 }

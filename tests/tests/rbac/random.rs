@@ -17,7 +17,7 @@ pub(crate) struct Asked {
 }
 
 pub(crate) const ROLES: u64 = 14;
-pub(crate) const BINDINGS: u64 = 24;
+pub(crate) const BINDINGS: u64 = 40;
 
 const USERS: [&str; 7] = [
     "jane",
