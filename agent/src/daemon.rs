@@ -156,19 +156,15 @@ impl<F: FnMut(News)> Daemon<F> {
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), DaemonError> {
         let mut counted = Instant::now();
         let mut busy = Instant::now();
-        let mut more_updates = false;
         loop {
-            let timeout = match busy.elapsed() > IDLE_DRAIN && self.witness.is_idle() {
-                _ if more_updates => Duration::ZERO,
-                true => IDLE_DRAIN,
-                false => DRAIN,
-            };
-            let (stopping, gone) = self.wait(stop, timeout)?;
+            let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
+            let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
             if stopping {
                 return self.finish();
             }
-            more_updates = self.rbac();
-            if self.drain() {
+            // Before the rings: a request is judged by objects that are no older than it, as far as they are here.
+            let updated = self.rbac();
+            if self.drain() || updated {
                 busy = Instant::now();
             }
             self.probes.log();
@@ -184,7 +180,7 @@ impl<F: FnMut(News)> Daemon<F> {
         }
     }
 
-    /// Takes what is told of the RBAC objects; true if there may be more. A listing must not keep requests from their turn, so this ends.
+    /// Takes what is told of the RBAC objects; false if there was nothing. A listing must not keep requests from their turn, so this ends.
     fn rbac(&mut self) -> bool {
         let Some(updates) = &self.rbac else { return false };
         let mut taken = 0;
@@ -206,7 +202,7 @@ impl<F: FnMut(News)> Daemon<F> {
             self.rbac_synced = synced;
             (self.tell)(News::RbacSynced(synced));
         }
-        taken == UPDATES
+        taken > 0
     }
 
     fn finish(&mut self) -> Result<(), DaemonError> {

@@ -86,8 +86,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent in the cluster's network namespace and waits until it watches the kubelet, and knows the RBAC objects if it is to
-    /// follow them as the administrator.
+    /// Starts the agent in the cluster's network namespace and waits until it watches the kubelet, and knows the RBAC objects if it follows
+    /// them as the administrator.
     pub fn start(cluster: &Cluster, options: &AgentOptions) -> Result<Self, AgentError> {
         let mut agent = Self::start_blind(cluster, options)?;
         agent.until("the agent watches the kubelet", READY_WITHIN, |agent| {

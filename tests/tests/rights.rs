@@ -36,7 +36,7 @@ fn rights() {
             ("a fallback tells when it is not needed any more", the_fallback),
             ("what the kubelet remembers is stale", stale),
             ("without rights for RBAC", without_rights),
-            ("without a cluster", without_a_cluster),
+            ("without a cluster, until there is one", without_a_cluster),
             ("without following RBAC", off),
             ("the API server goes away", the_api_server_goes_away),
         ],
@@ -46,7 +46,7 @@ fn rights() {
 fn the_bypass(bed: &Bed) {
     let reader = bed.identity("reader", &["get"], &["nodes/proxy"]);
     let writer = bed.identity("writer", &["create", "get"], &["nodes/proxy"]);
-    let mut agent = bed.agent(&[]);
+    let mut agent = with_rbac(bed, Rbac::Administrator);
     for (name, token, findings, bypasses) in [("reader", &reader, "unlogged-exec,verb-bypass", 1), ("writer", &writer, "unlogged-exec", 1)]
     {
         let event = exec(bed, &mut agent, token, name);
@@ -62,7 +62,7 @@ fn the_bypass(bed: &Bed) {
 
 fn the_fallback(bed: &Bed) {
     let token = bed.identity("legacy", &["get"], &["nodes/proxy"]);
-    let mut agent = bed.agent(&[]);
+    let mut agent = with_rbac(bed, Rbac::Administrator);
     let before = pods(bed, &mut agent, &token, "legacy-before");
     assert_eq!((annotation(&before, "access"), annotation(&before, "without-nodes-proxy")), ("fallback", "denied"));
     // The kubelet still remembers that this was refused.
@@ -81,7 +81,7 @@ fn the_fallback(bed: &Bed) {
 
 fn stale(bed: &Bed) {
     let token = bed.identity("former", &["get"], &["nodes/proxy"]);
-    let mut agent = bed.agent(&[]);
+    let mut agent = with_rbac(bed, Rbac::Administrator);
     let confirmed = "ClusterRoleBinding/former ClusterRole/former";
     assert_eq!(annotation(&pods(bed, &mut agent, &token, "former-1"), "granted-by"), confirmed);
     assert!(bed.cluster.kubectl(["delete", "clusterrolebinding", "former"]).output().unwrap().status.success());
@@ -128,9 +128,13 @@ fn without_rights(bed: &Bed) {
 
 fn without_a_cluster(bed: &Bed) {
     let token = bed.identity("alone", &["get"], &["nodes/proxy"]);
-    let mut agent = with_rbac(bed, Rbac::Kubeconfig(PathBuf::from("/nonexistent/kubeconfig")));
+    let kubeconfig = bed.folder.join("late.kubeconfig");
+    let mut agent = with_rbac(bed, Rbac::Kubeconfig(kubeconfig.clone()));
     nothing_is_known(bed, &mut agent, &token, "alone");
     assert!(agent.log().contains("--rbac off"), "{}", agent.log());
+    fs::copy(bed.cluster.kubeconfig(), &kubeconfig).unwrap();
+    synced(&mut agent);
+    assert_eq!(annotation(&pods(bed, &mut agent, &token, "not-alone"), "without-nodes-proxy"), "denied");
 }
 
 fn off(bed: &Bed) {
@@ -145,7 +149,7 @@ fn off(bed: &Bed) {
 
 fn the_api_server_goes_away(bed: &Bed) {
     let token = bed.identity("lasting", &["get"], &["nodes/proxy"]);
-    let mut agent = bed.agent(&[]);
+    let mut agent = with_rbac(bed, Rbac::Administrator);
     // The kubelet knows the token and the rights from here on.
     let before = pods(bed, &mut agent, &token, "lasting-before");
     assert_eq!(annotation(&before, "without-nodes-proxy"), "denied");
