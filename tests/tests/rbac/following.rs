@@ -47,6 +47,18 @@ pub(crate) fn changes_arrive(bed: &Bed) {
         followed.until("no binding", |snapshot| snapshot.is_some_and(|known| known.binding("kw-follow").is_none())).await;
         assert_eq!(followed.lost, 0);
     });
+    // Its lists came from the cache (version 0), streamed.
+    let log = fs::read_to_string(cluster.audit_log()).expect("the API server writes it");
+    for kind in ["clusterroles", "clusterrolebindings"] {
+        let streamed = |line: &str| {
+            let event: Value = serde_json::from_str(line).unwrap_or_default();
+            let uri = event["requestURI"].as_str().unwrap_or_default();
+            uri.contains(&format!("/{kind}?"))
+                && ["sendInitialEvents=true", "resourceVersion=0"].iter().all(|word| uri.contains(word))
+                && event["responseStatus"]["code"] == 200
+        };
+        assert!(log.lines().any(streamed), "{kind} are not streamed");
+    }
 }
 
 pub(crate) fn without_rights_nothing_is_known_until_they_are_given(bed: &Bed) {
