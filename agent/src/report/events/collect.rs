@@ -244,6 +244,9 @@ impl Account {
 
     /// Counts those that no other stage of the request showed.
     fn findings(&mut self, event: &Event, key: u64, person: Person, received: Option<Timestamp>) {
+        if event.findings().next().is_none() {
+            return;
+        }
         let mut raised = Findings::default();
         let mut unknown = false;
         let request = self.seen.request(key);
