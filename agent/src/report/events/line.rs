@@ -257,6 +257,14 @@ impl User<'_> {
     pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().flat_map(Words::iter)
     }
+
+    /// The groups as they are in JSON, where the line was plain.
+    pub(super) fn groups_as_written(&self) -> Option<&str> {
+        match self.groups {
+            Some(Words::Plain(text)) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 impl Words<'_> {
