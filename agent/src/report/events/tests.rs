@@ -436,6 +436,23 @@ proptest! {
     }
 
     #[test]
+    fn the_short_cut_reads_what_serde_json_reads(lines in lines(), spoiled in prop::collection::vec((any::<prop::sample::Index>(), "[\\PC\\n]"), 0..3)) {
+        for line in lines {
+            let mut line = String::from_utf8(line.trim_ascii().to_vec()).unwrap();
+            prop_assert!(plain::read(line.as_bytes()).is_some(), "{}", line);
+            for (index, letter) in &spoiled {
+                let at = index.index(line.len());
+                if line.is_char_boundary(at) && line.is_char_boundary(at + 1) {
+                    line.replace_range(at..=at, letter);
+                }
+            }
+            if let Some(event) = plain::read(line.as_bytes()) {
+                prop_assert_eq!(Some(event), serde_json::from_str(&line).ok(), "{}", line);
+            }
+        }
+    }
+
+    #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         fuzz_entry(&bytes);
     }
