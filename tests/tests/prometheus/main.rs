@@ -2,6 +2,8 @@
 
 mod faults;
 mod fleet;
+mod scale;
+mod server;
 
 use std::{
     collections::BTreeMap,
@@ -91,7 +93,9 @@ fn fate(kind: usize, number: usize, cluster: &str, start: i64, end: i64, dice: &
     };
     let phase = dice.time(0, SCRAPE);
     let (first, last) = (start - 1800 + phase, end);
-    let middle = dice.time(start + 600, end - 600);
+    // What happens is over five minutes before the end: blocks that promtool makes have no staleness markers, so the series of a process that
+    // ended later would be seen beside those of the next.
+    let middle = dice.time(start + 600, end - 1200);
     match kind {
         // It runs through.
         0 => vec![counted(dice, "a", long_ago, first, last)],
@@ -153,8 +157,8 @@ fn fate(kind: usize, number: usize, cluster: &str, start: i64, end: i64, dice: &
 /// Fleets of every kind of fate, in one store, told apart by a label.
 #[test]
 fn counts_are_exact_whatever_became_of_the_agents() {
-    let long = std::env::var("PROPTEST_CASES").is_ok();
-    let fleets = if long { 200 } else { 40 };
+    let long = std::env::var("KUBEWITNESS_LONG").is_ok();
+    let fleets = if long { 200 } else { 24 };
     let seed = std::env::var("KUBEWITNESS_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     eprintln!("KUBEWITNESS_SEED={seed}");
