@@ -9,8 +9,7 @@ use super::output::{FailOn, colours, print};
 use crate::{
     check::{Policy, Report},
     inert::Inert,
-    judge,
-    manifest,
+    judge, manifest,
 };
 
 /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster

@@ -72,7 +72,8 @@ struct Note {
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    finding: &'static str,
+    #[serde(rename = "finding")]
+    id: &'static str,
     severity: &'static str,
     #[serde(flatten)]
     identity: Identity,
@@ -286,7 +287,7 @@ impl Document {
                 .findings
                 .iter()
                 .map(|(finding, who, found)| Finding {
-                    finding: finding.id(),
+                    id: finding.id(),
                     severity: finding.severity().as_str(),
                     identity: who.into(),
                     count: found.count,

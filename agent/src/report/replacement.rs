@@ -137,18 +137,18 @@ struct Advisor<'a> {
 
 impl Advisor<'_> {
     /// `None` for an identity that neither holds nor used `nodes/proxy`.
-    fn advise(&mut self, who: &Who, user: &str, uses: &[(&Use, u64)]) -> Option<Replacement> {
+    fn advise(&mut self, who: &Who, user: &str, requests: &[(&Use, u64)]) -> Option<Replacement> {
         let known = self.observed.identities.get(who);
         let caller = Caller::new(user, known);
         let named = caller.groups.iter().map(String::as_str).chain([user]);
         let grants: Vec<&rbac::Holder> =
             named.filter_map(|name| self.grants.get(name)).flatten().copied().filter(|grant| caller.is(&grant.subject)).collect();
         let through_api_server = known.map_or(0, |seen| seen.through_api_server);
-        let used = through_api_server > 0 || uses.iter().any(|(seen, _)| uses_proxy(seen));
-        if !used && grants.iter().all(|grant| builtin::is_holder(&grant.subject, &grant.by.role)) {
+        let needs_proxy = through_api_server > 0 || requests.iter().any(|(seen, _)| uses_proxy(seen));
+        if !needs_proxy && grants.iter().all(|grant| builtin::is_holder(&grant.subject, &grant.by.role)) {
             return None;
         }
-        let done = Done::of(uses, through_api_server);
+        let done = Done::of(requests, through_api_server);
         let subject = Subject::of_username(user);
         let before = self.cluster.map(|cluster| proof::around(&caller, &cluster.snapshot, &self.unreadable));
         let endpoints = done.covers.values().flat_map(BTreeMap::keys);
@@ -165,12 +165,12 @@ impl Advisor<'_> {
         let after = before.as_ref().map(|before| after(before, role.as_ref(), if verdict.takes_away() { &steps } else { &[] }));
         let seen_on = known.map(|seen| &seen.nodes).filter(|nodes| !nodes.is_empty());
         Some(Replacement {
-            basis: self.basis(uses, seen_on),
+            basis: self.basis(requests, seen_on),
             before: before.as_ref().map(|before| roles(&steps, before)).unwrap_or_default(),
             diff: before.as_ref().zip(after.as_ref()).map(|(before, after)| diff::diff(&caller, before, after)).unwrap_or_default(),
             proof: after.as_ref().map(|after| Proof::of(&caller, after, &rights, seen_on)),
             granted_by: known.map(|seen| seen.granted_by.clone()).unwrap_or_default(),
-            caveats: self.caveats(who, &caller, known, uses, &done),
+            caveats: self.caveats(who, &caller, known, requests, &done),
             covers: done.covers,
             kept: done.kept,
             subject,

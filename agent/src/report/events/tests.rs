@@ -1,4 +1,6 @@
 use super::*;
 
 #[test]
-fn x() { fuzz_entry(b"{"); }
+fn x() {
+    fuzz_entry(b"{");
+}
