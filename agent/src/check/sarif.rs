@@ -51,7 +51,6 @@ fn rule(kind: Kind) -> Value {
     let help = format!("{} {} Finer rights: {}. {}", kind.why(), kind.advice(), finer.join(", "), FinerRight::NONE);
     json!({
         "id": kind.id(),
-        "name": kind.title(),
         "shortDescription": {"text": kind.title()},
         "fullDescription": {"text": kind.why()},
         "help": {"text": help, "markdown": help},

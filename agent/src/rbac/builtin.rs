@@ -15,9 +15,8 @@ const GIVING: [(&str, &str, &[&str]); 4] = [
     ("system:kubelet-api-admin", "nodes/proxy", &["*"]),
 ];
 
-/// Roles of every API server that give nothing on it, beside all others that begin with `system:controller:`. `admin`, `edit` and `view`
-/// take in what others add to them by label.
-const NOT_GIVING: [&str; 25] = [
+/// Roles of every API server that give nothing on it. `admin`, `edit` and `view` take in what others add to them by label.
+const NOT_GIVING: [&str; 29] = [
     "admin",
     "edit",
     "view",
@@ -43,7 +42,14 @@ const NOT_GIVING: [&str; 25] = [
     "system:node-bootstrapper",
     "system:node-problem-detector",
     "system:node-proxier",
+    "system:persistent-volume-provisioner",
+    "system:public-info-viewer",
+    "system:service-account-issuer-discovery",
+    "system:volume-scheduler",
 ];
+
+/// Roles that begin with `system:controller:` and give nothing on it.
+const CONTROLLERS: [&str; 0] = [];
 
 /// Who has them by what Kubernetes and kubeadm set up.
 const HOLDERS: [(SubjectKind, &str, &str); 4] = [
@@ -61,7 +67,9 @@ const HOLDERS: [(SubjectKind, &str, &str); 4] = [
 pub fn role(name: &str) -> Option<Role> {
     let rules = match GIVING.iter().find(|(giving, _, _)| *giving == name) {
         Some((_, resources, verbs)) => json!([{"apiGroups": [""], "resources": [resources], "verbs": verbs}]),
-        None if NOT_GIVING.contains(&name) => json!([]),
+        None if NOT_GIVING.contains(&name) || name.strip_prefix("system:controller:").is_some_and(|name| CONTROLLERS.contains(&name)) => {
+            json!([])
+        }
         None => return None,
     };
     match Object::parse(&json!({"kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})) {
