@@ -106,7 +106,7 @@ impl Ports {
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
-    let metrics = Arc::new(Metrics::new(args.max_identities).context("the metrics cannot be set up")?);
+    let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let target = Target::parse(&args.events);
     let sink = Sink::open(&target, metrics.sink(target.kind()), now)?;
     let (readiness, ready) = watch::channel(Readiness::Starting);
@@ -124,9 +124,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         pids: args.kubelet_pid,
         pod_logs: args.pod_logs,
         trace: args.trace,
-        policy: Policy { api_server_users: args.apiserver_user, node },
+        policy: Policy { api_server_users: args.apiserver_user, node, rbac: false },
     };
-    let mut daemon = Daemon::start(options, |news| recorder.take(news))?;
+    let mut daemon = Daemon::start(options, None, |news| recorder.take(news))?;
     daemon.run(stop.as_fd())?;
     // Takes the probes off, so that nothing new comes while the rest is written.
     drop(daemon);

@@ -49,6 +49,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             }
             News::Undecodable(total) => self.metrics.records_lost(LostRecords::Undecodable, total),
             News::Counts(counts) => self.counts(counts),
+            News::RbacSynced(synced) => self.metrics.rbac_synced(synced),
             News::Status(status) => self.status(&status),
         }
     }

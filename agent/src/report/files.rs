@@ -271,3 +271,6 @@ impl<R: BufRead> Read for Frames<R> {
         Ok(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

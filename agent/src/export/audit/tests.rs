@@ -69,8 +69,10 @@ fn the_golden_event_of_the_attack() {
             "kubewitness.dev/access": "proxy-only",
             "kubewitness.dev/caller": "pod default/web attacker-uid",
             "kubewitness.dev/checks": "get nodes/proxy=allow",
+            "kubewitness.dev/endpoint": "exec",
             "kubewitness.dev/findings": "unlogged-exec,stolen-token",
             "kubewitness.dev/granted-by": "ClusterRoleBinding/monitoring-np ClusterRole/nodes-proxy-get",
+            "kubewitness.dev/node": NODE,
             "kubewitness.dev/transport": "websocket",
         },
     });

@@ -115,6 +115,9 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
     if line.is_empty() {
         return Line::Blank;
     }
+    if line[0] != b'{' {
+        return classify(line, Category::Data);
+    }
     match serde_json::from_slice::<Event>(line) {
         Ok(event) if event.is_audit() => Line::Event(event),
         Ok(_) => Line::OtherJson,
@@ -124,10 +127,13 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
 
 fn classify(line: &[u8], error: Category) -> Line<'_> {
     match error {
-        _ if serde_json::from_slice::<IgnoredAny>(line).is_ok() => Line::OtherJson,
         Category::Eof => Line::Cut,
-        _ if line.starts_with(START) => Line::Cut,
-        _ => Line::NotJson,
+        Category::Syntax if line.starts_with(START) => Line::Cut,
+        _ => match serde_json::from_slice::<IgnoredAny>(line) {
+            Ok(_) => Line::OtherJson,
+            Err(error) if error.is_eof() || line.starts_with(START) => Line::Cut,
+            Err(_) => Line::NotJson,
+        },
     }
 }
 
