@@ -11,7 +11,7 @@ use super::{
     advice::verb_is_assumed,
     diff,
     grants::uses_proxy,
-    names::Names,
+    names::{Names, bindable},
     proof::{self, Proof},
     steps, users,
     words::counted,
@@ -115,7 +115,7 @@ pub(super) fn replacements(
     let unreadable = bindings.filter(|(_, binding)| binding.malformed).map(|(name, binding)| (name.clone(), binding)).collect();
     let mut advisor = Advisor { observed, cluster, coverage, grants, bound_to, unreadable, names: Names::default() };
     let mut all = Vec::new();
-    for user in wanted.into_iter().filter(|user| !origin.is_api_server(user)) {
+    for user in wanted.into_iter().filter(|user| !user.is_empty() && !origin.is_api_server(user)) {
         let who = Who::User(user.to_owned());
         all.extend(advisor.advise(&who, user, uses.get(&who).map_or(&[], Vec::as_slice)));
     }
@@ -149,7 +149,7 @@ impl Advisor<'_> {
             return None;
         }
         let done = Done::of(requests, through_api_server);
-        let subject = Subject::of_username(user);
+        let subject = bindable(user);
         let before = self.cluster.map(|cluster| proof::around(&caller, &cluster.snapshot, &self.unreadable));
         let endpoints = done.covers.values().flat_map(BTreeMap::keys);
         let upgrade = Upgrade::of(endpoints, self.coverage);
