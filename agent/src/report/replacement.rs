@@ -42,7 +42,7 @@ pub struct Replacement {
     /// How its rights on `nodes/*` change.
     pub diff: Vec<Line>,
     /// Which kubelets honour the role.
-    pub upgrade: Upgrade,
+    pub upgrade: Arc<Upgrade>,
     /// What the RBAC objects say afterwards; `None` without them.
     pub proof: Option<Proof>,
     /// What the kubelets said granted its requests, each with its count.
@@ -113,7 +113,8 @@ pub(super) fn replacements(
     let bound_to = cluster.map(|cluster| steps::BoundTo::of(&cluster.snapshot));
     let bindings = cluster.into_iter().flat_map(|cluster| cluster.snapshot.bindings());
     let unreadable = bindings.filter(|(_, binding)| binding.malformed).map(|(name, binding)| (name.clone(), binding)).collect();
-    let mut advisor = Advisor { observed, cluster, coverage, grants, bound_to, unreadable, names: Names::default() };
+    let mut advisor =
+        Advisor { observed, cluster, coverage, grants, bound_to, unreadable, upgrades: BTreeMap::new(), names: Names::default() };
     let mut all = Vec::new();
     for user in wanted.into_iter().filter(|user| !user.is_empty() && !origin.is_api_server(user)) {
         let who = Who::User(user.to_owned());
@@ -132,6 +133,7 @@ struct Advisor<'a> {
     bound_to: Option<steps::BoundTo>,
     /// Bindings that could not be read whole.
     unreadable: Vec<(Arc<str>, rbac::Binding)>,
+    upgrades: BTreeMap<Need, Arc<Upgrade>>,
     names: Names,
 }
 
@@ -152,7 +154,8 @@ impl Advisor<'_> {
         let subject = bindable(user);
         let before = self.cluster.map(|cluster| proof::around(&caller, &cluster.snapshot, &self.unreadable));
         let endpoints = done.covers.values().flat_map(BTreeMap::keys);
-        let upgrade = Upgrade::of(endpoints, self.coverage);
+        let need = Need::of(endpoints);
+        let upgrade = self.upgrades.entry(need).or_insert_with(|| Arc::new(Upgrade::of(need, self.coverage))).clone();
         let verdict = done.verdict(&caller, &upgrade);
         let rights: BTreeMap<Right, Option<BTreeSet<String>>> =
             done.covers.keys().map(|right| (*right, before.as_ref().and_then(|before| proof::limits(&caller, before, *right)))).collect();
