@@ -13,7 +13,7 @@ use super::{
     grants::uses_proxy,
     names::{Names, bindable},
     proof::{self, Proof},
-    steps, users,
+    steps, upgrade::Need, users,
     words::counted,
 };
 use crate::judge::Finding;
