@@ -60,7 +60,7 @@ scrape_configs:
     let url = format!("http://{}", prometheus.address());
     let by_prometheus = report(bed, &["--prometheus", &url, "--window", "10m"]);
     let rows = matrix(&by_events);
-    assert_eq!(matrix(&by_prometheus), rows, "{by_prometheus:#}");
+    assert_eq!(matrix(&by_prometheus), rows);
     assert_eq!(rows.values().sum::<u64>(), sent);
     assert_eq!(findings(&by_prometheus), findings(&by_events));
     agent.stop(SEEN_WITHIN).expect("it stops");
@@ -102,5 +102,7 @@ fn matrix(report: &Value) -> BTreeMap<Row, u64> {
 
 fn findings(report: &Value) -> BTreeMap<(String, String), u64> {
     let findings = report["findings"].as_array().expect("findings").iter();
-    findings.map(|found| ((found["finding"].to_string(), found["identity"].to_string()), found["count"].as_u64().expect("a count"))).collect()
+    findings
+        .map(|found| ((found["finding"].to_string(), found["identity"].to_string()), found["count"].as_u64().expect("a count")))
+        .collect()
 }
