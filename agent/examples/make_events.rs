@@ -7,7 +7,8 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
 use kubewitness::exchange::{Caller, Exchange};
-use kubewitness::export::{Auditor, Clock, Commands};
+use kubewitness::export::Clock;
+use kubewitness::export::audit::{Auditor, Commands};
 use kubewitness::judge::{Judge, Policy};
 use kubewitness::kubelet::{Endpoint, Subresource, Verb};
 use kubewitness::observation::{Check, Decision, End, Lookup, Request, RequestId, Response, Timestamp, User};

@@ -157,25 +157,37 @@ proptest! {
         during in proptest::collection::vec(change(), 0..10),
     ) {
         let mut mirror = Mirror::default();
-        BOTH.into_iter().for_each(|kind| mirror.take(Update::Listing(kind)));
-        before.iter().for_each(|change| mirror.take(Update::Change(change.clone())));
+        for kind in BOTH {
+            mirror.take(Update::Listing(kind));
+        }
+        for change in &before {
+            mirror.take(Update::Change(change.clone()));
+        }
         prop_assert!(mirror.snapshot().is_none());
-        BOTH.into_iter().for_each(|kind| mirror.take(Update::Listed(kind)));
+        for kind in BOTH {
+            mirror.take(Update::Listed(kind));
+        }
         let known = mirror.snapshot().cloned().expect("both kinds are listed");
 
         let mut all = Final::default();
-        before.into_iter().for_each(|change| all.apply(change));
+        for change in before {
+            all.apply(change);
+        }
         expect_same(&known, &all);
 
         let mut expected = Final::default();
-        BOTH.into_iter().for_each(|kind| mirror.take(Update::Listing(kind)));
+        for kind in BOTH {
+            mirror.take(Update::Listing(kind));
+        }
         prop_assert!(mirror.snapshot().is_some(), "what was known stays while it is listed anew");
         let told = all.changes().enumerate().filter(|(place, _)| listed.contains(place)).map(|(_, change)| change);
         for change in told.chain(during) {
             expected.apply(change.clone());
             mirror.take(Update::Change(change));
         }
-        BOTH.into_iter().for_each(|kind| mirror.take(Update::Listed(kind)));
+        for kind in BOTH {
+            mirror.take(Update::Listed(kind));
+        }
         expect_same(mirror.snapshot().expect("listed again"), &expected);
     }
 

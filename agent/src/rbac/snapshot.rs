@@ -125,6 +125,12 @@ impl Snapshot {
         grounds
     }
 
+    /// Whether this binding of this role is among what allows it.
+    pub fn explains(&self, who: &Who<'_>, question: Question<'_>, binding: &str, role: &str) -> bool {
+        let ground = self.bindings.get_key_value(binding).and_then(|(name, binding)| self.ground(name, binding, who, question));
+        ground.is_some_and(|ground| *ground.role == *role)
+    }
+
     /// A role with rules for nodes.
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.get(name)

@@ -235,21 +235,21 @@ fn what_cannot_be_read_matters_only_where_it_could() {
 
 #[test]
 fn a_role_says_whether_it_grants_other_things_too() {
-    let rule = |groups: Value, resources: Value| json!({"verbs": ["get"], "apiGroups": groups, "resources": resources});
+    let reading = |groups: Value, resources: Value| json!({"verbs": ["get"], "apiGroups": groups, "resources": resources});
     for (rules, kept, other) in [
-        (json!([rule(json!([""]), json!(["nodes/proxy", "nodes/metrics"]))]), 1, false),
-        (json!([rule(json!([""]), json!(["nodes/proxy", "nodes"]))]), 1, true),
-        (json!([rule(json!([""]), json!(["nodes/proxy"])), rule(json!([""]), json!(["pods"]))]), 1, true),
-        (json!([rule(json!(["", "apps"]), json!(["nodes/proxy"]))]), 1, true),
-        (json!([rule(json!([""]), json!(["*"]))]), 1, true),
-        (json!([rule(json!([""]), json!(["*/proxy"]))]), 1, true),
-        (json!([rule(json!([""]), json!(["nodes/proxy"])), {"verbs": ["get"], "nonResourceURLs": ["/metrics"]}]), 1, true),
-        (json!([rule(json!([""]), json!(["pods"]))]), 0, true),
+        (json!([reading(json!([""]), json!(["nodes/proxy", "nodes/metrics"]))]), 1, false),
+        (json!([reading(json!([""]), json!(["nodes/proxy", "nodes"]))]), 1, true),
+        (json!([reading(json!([""]), json!(["nodes/proxy"])), reading(json!([""]), json!(["pods"]))]), 1, true),
+        (json!([reading(json!(["", "apps"]), json!(["nodes/proxy"]))]), 1, true),
+        (json!([reading(json!([""]), json!(["*"]))]), 1, true),
+        (json!([reading(json!([""]), json!(["*/proxy"]))]), 1, true),
+        (json!([reading(json!([""]), json!(["nodes/proxy"])), {"verbs": ["get"], "nonResourceURLs": ["/metrics"]}]), 1, true),
+        (json!([reading(json!([""]), json!(["pods"]))]), 0, true),
         (json!([]), 0, false),
     ] {
-        let Ok(Object::Role(_, role)) = Object::parse(&role("r", &rules)) else { panic!("{rules}") };
-        assert_eq!((role.rules.len(), role.other_rules), (kept, other), "{rules}");
-        let objects = snapshot(&[self::role("r", &rules)]);
+        let Ok(Object::Role(_, parsed)) = Object::parse(&role("r", &rules)) else { panic!("{rules}") };
+        assert_eq!((parsed.rules.len(), parsed.other_rules), (kept, other), "{rules}");
+        let objects = snapshot(&[role("r", &rules)]);
         assert_eq!(objects.role("r").is_some(), kept > 0, "{rules}");
     }
 }

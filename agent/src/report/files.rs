@@ -1,8 +1,11 @@
 //! Event files from the disk and from stdin, packed or not.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -50,7 +53,7 @@ pub fn read_events(paths: &[PathBuf], mut progress: impl FnMut(Progress)) -> Res
         collector.begin(&source.name());
         let mut tell = |done| progress(Progress { done: before + done, total });
         match source {
-            Source::Stdin => before += read(io::stdin().lock(), &mut collector, &mut tell),
+            Source::Stdin => before += read(io::stdin(), &mut collector, &mut tell),
             Source::File { path, .. } => match File::open(path) {
                 Ok(file) => before += read(file, &mut collector, &mut tell),
                 Err(_) => collector.unread(),
@@ -144,52 +147,77 @@ fn holds_events(path: &Path) -> bool {
     Path::new(name).extension().is_some_and(|kind| kind == "jsonl" || kind == "json" || kind == "log")
 }
 
-/// Reads a source to its end, and says how many bytes it had. How it is packed shows in its first bytes, whatever its name is.
-fn read(source: impl Read, collector: &mut Collector, tell: &mut dyn FnMut(u64)) -> u64 {
-    let mut counted = Counted { source, count: 0 };
+/// Reads a source to its end, and says how many bytes it had. A thread of its own reads and unpacks, so that the next bytes are there when
+/// the lines of these are read.
+fn read(source: impl Read + Send, collector: &mut Collector, tell: &mut dyn FnMut(u64)) -> u64 {
+    let (filled, chunks) = mpsc::sync_channel(AHEAD);
+    let (emptied, empty) = mpsc::channel();
+    let mut read = 0;
+    thread::scope(|scope| {
+        scope.spawn(move || unpack(source, &filled, &empty));
+        for (chunk, stored) in chunks {
+            read = stored;
+            match chunk {
+                Ok(chunk) => {
+                    collector.feed(&chunk);
+                    // The reader may be through, and needs no more.
+                    let _ = emptied.send(chunk);
+                }
+                Err(Broken::Source) => collector.unread(),
+                Err(Broken::Packing) => collector.damaged(),
+            }
+            tell(read);
+        }
+    });
+    read
+}
+
+/// Chunks that may wait to be taken.
+const AHEAD: usize = 3;
+
+/// What was unpacked, or why there is no more, and how many bytes of the source were read by then.
+type Chunk = (Result<Vec<u8>, Broken>, u64);
+
+/// What is wrong with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// It cannot be read on.
+    Source,
+    /// It cannot be unpacked.
+    Packing,
+}
+
+/// Unpacks a source chunk by chunk, in buffers that come back empty. How it is packed shows in its first bytes, whatever its name is.
+fn unpack(source: impl Read, filled: &SyncSender<Chunk>, empty: &Receiver<Vec<u8>>) {
+    let count = Cell::new(0);
+    let mut counted = Counted { source, count: &count };
     let mut head = Vec::new();
     if counted.by_ref().take(4).read_to_end(&mut head).is_err() {
-        collector.unread();
-        return counted.count;
+        let _ = filled.send((Err(Broken::Source), count.get()));
+        return;
     }
-    let packing = Packing::of(&head);
-    let mut buffered = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(counted));
-    let done = |buffered: &BufReader<io::Chain<Cursor<Vec<u8>>, Counted<_>>>| buffered.get_ref().get_ref().1.count;
-    let mut chunk = vec![0; CHUNK];
-    match packing {
-        Packing::None => loop {
-            match read_some(&mut buffered, &mut chunk) {
-                Ok(0) => break,
-                Ok(length) => collector.feed(&chunk[..length]),
-                Err(_) => {
-                    collector.unread();
-                    break;
-                }
-            }
-            tell(done(&buffered));
-        },
-        Packing::Gzip => unpack(MultiGzDecoder::new(buffered.by_ref()), collector, &mut chunk, |packed| tell(done(packed.get_ref()))),
-        Packing::Zstd => unpack(Frames::new(buffered.by_ref()), collector, &mut chunk, |packed| tell(done(packed.source))),
-    }
-    done(&buffered)
-}
-
-fn unpack<R: Read>(mut packed: R, collector: &mut Collector, chunk: &mut [u8], mut tell: impl FnMut(&R)) {
+    let (packing, broken) = (Packing::of(&head), if Packing::of(&head) == Packing::None { Broken::Source } else { Broken::Packing });
+    let mut source = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(counted));
+    let mut unpacked: Box<dyn Read + '_> = match packing {
+        Packing::None => Box::new(&mut source),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(&mut source)),
+        Packing::Zstd => Box::new(Frames::new(&mut source)),
+    };
     loop {
-        match read_some(&mut packed, chunk) {
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        let chunk = match unpacked.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => Err(broken),
             Ok(0) => return,
-            Ok(length) => collector.feed(&chunk[..length]),
-            Err(_) => return collector.damaged(),
-        }
-        tell(&packed);
-    }
-}
-
-fn read_some(source: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match source.read(chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            result => return result,
+            Ok(length) => {
+                chunk.truncate(length);
+                Ok(chunk)
+            }
+        };
+        let over = chunk.is_err();
+        if filled.send((chunk, count.get())).is_err() || over {
+            return;
         }
     }
 }
@@ -213,15 +241,15 @@ impl Packing {
     }
 }
 
-struct Counted<R> {
+struct Counted<'a, R> {
     source: R,
-    count: u64,
+    count: &'a Cell<u64>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.source.read(buffer)?;
-        self.count += length as u64;
+        self.count.set(self.count.get() + length as u64);
         Ok(length)
     }
 }
@@ -271,3 +299,6 @@ impl<R: BufRead> Read for Frames<R> {
         Ok(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

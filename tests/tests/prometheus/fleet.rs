@@ -6,41 +6,56 @@ use std::{
 };
 
 /// Seconds between scrapes.
-pub const SCRAPE: i64 = 30;
+pub(crate) const SCRAPE: i64 = 30;
 
 /// One process of an agent.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub(crate) struct Life {
     /// Labels of the target, such as `instance="a",job="b"`.
-    pub target: String,
-    pub node: String,
+    pub(crate) target: String,
+    pub(crate) node: String,
     /// When it was started; may be long before its first scrape.
-    pub started: i64,
+    pub(crate) started: i64,
     /// When it was scraped, rising.
-    pub scrapes: Vec<i64>,
+    pub(crate) scrapes: Vec<i64>,
     /// What it counted, and when.
-    pub requests: Vec<Request>,
+    pub(crate) requests: Vec<Request>,
 }
 
 /// A request; without an identity it has none.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub time: i64,
-    pub identity: Option<String>,
-    pub endpoint: &'static str,
-    pub access: &'static str,
-    pub finding: Option<&'static str>,
+pub(crate) struct Request {
+    pub(crate) time: i64,
+    pub(crate) identity: Option<String>,
+    pub(crate) endpoint: &'static str,
+    pub(crate) access: &'static str,
+    pub(crate) finding: Option<&'static str>,
 }
 
 /// What a report must say of a window.
 #[derive(Debug, Default, PartialEq)]
-pub struct Truth {
+pub(crate) struct Truth {
     /// By identity (empty: none), endpoint, access.
-    pub uses: BTreeMap<(String, String, String), u64>,
+    pub(crate) uses: BTreeMap<(String, String, String), u64>,
     /// By identity (empty: none) and finding.
-    pub findings: BTreeMap<(String, String), u64>,
+    pub(crate) findings: BTreeMap<(String, String), u64>,
     /// By node.
-    pub requests: BTreeMap<String, u64>,
+    pub(crate) requests: BTreeMap<String, u64>,
+}
+
+impl Truth {
+    /// What is said otherwise: what, this and the other.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<(String, Option<u64>, Option<u64>)> {
+        fn all(truth: &Truth) -> BTreeMap<String, u64> {
+            let uses = truth.uses.iter().map(|(key, count)| (format!("{key:?}"), *count));
+            let findings = truth.findings.iter().map(|(key, count)| (format!("{key:?}"), *count));
+            uses.chain(findings).chain(truth.requests.iter().map(|(node, count)| (node.clone(), *count))).collect()
+        }
+        let (ours, others) = (all(self), all(other));
+        let keys: BTreeSet<_> = ours.keys().chain(others.keys()).cloned().collect();
+        let compare = |key: String| (ours.get(&key).copied(), others.get(&key).copied(), key);
+        keys.into_iter().map(compare).filter(|(one, two, _)| one != two).map(|(one, two, key)| (key, one, two)).collect()
+    }
 }
 
 /// Sums over the requests of a life up to a time.
@@ -48,7 +63,7 @@ type Counters = BTreeMap<(&'static str, String), u64>;
 
 impl Life {
     /// Scraped every [`SCRAPE`] seconds from the first time to the last.
-    pub fn scraped(mut self, from: i64, to: i64) -> Self {
+    pub(crate) fn scraped(mut self, from: i64, to: i64) -> Self {
         self.scrapes.extend((from..=to).step_by(usize::try_from(SCRAPE).unwrap()));
         self
     }
@@ -87,7 +102,7 @@ impl Life {
 }
 
 /// All that is to be seen of these lives in a window.
-pub fn truth(lives: &[Life], start: i64, end: i64) -> Truth {
+pub(crate) fn truth(lives: &[Life], start: i64, end: i64) -> Truth {
     let mut truth = Truth::default();
     for life in lives {
         let Some((from, to)) = life.span(start, end) else { continue };
@@ -104,7 +119,7 @@ pub fn truth(lives: &[Life], start: i64, end: i64) -> Truth {
 }
 
 /// The samples as `OpenMetrics`, each series whole and each family in one piece, as promtool wants them.
-pub fn samples(lives: &[Life]) -> String {
+pub(crate) fn samples(lives: &[Life]) -> String {
     let mut families: BTreeMap<String, BTreeMap<String, BTreeSet<(i64, String)>>> = BTreeMap::new();
     for life in lives {
         let mut add = |metric: &str, labels: &str, time: i64, value: String| {
@@ -149,27 +164,27 @@ fn own(target: &str, name: &str) -> String {
 
 /// Numbers that are the same for the same seed.
 #[derive(Debug)]
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub u64);
 
 impl Dice {
     /// From 0 to below `sides` (Knuth's linear congruential generator).
-    pub fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 
     /// A time in a span.
-    pub fn time(&mut self, from: i64, to: i64) -> i64 {
+    pub(crate) fn time(&mut self, from: i64, to: i64) -> i64 {
         from + i64::try_from(self.roll(u64::try_from(to - from).unwrap_or(0).max(1))).unwrap()
     }
 
     /// One of these.
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[usize::try_from(self.roll(from.len() as u64)).unwrap()]
     }
 
     /// Requests at any time in a span, by a few identities and by nobody.
-    pub fn requests(&mut self, count: u64, from: i64, to: i64) -> Vec<Request> {
+    pub(crate) fn requests(&mut self, count: u64, from: i64, to: i64) -> Vec<Request> {
         let request = |dice: &mut Self| {
             let identity = (dice.roll(5) > 0).then(|| format!("system:serviceaccount:monitoring:agent-{}", dice.roll(4)));
             Request {

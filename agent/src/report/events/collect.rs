@@ -1,8 +1,8 @@
 //! The account of all that was read so far.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
+use foldhash::fast::RandomState;
 use jiff::{SignedDuration, Timestamp};
 use memchr::memmem;
 
@@ -16,7 +16,7 @@ use crate::judge::{Finding, Findings};
 use crate::kubelet::{AccessKind, Endpoint, Verb};
 use crate::report::{Example, Found, NodeSeen, Observed, Use};
 
-/// Reads events and keeps account of them, in bounded memory: less than 200 MB for whatever number of requests, and a few hundred bytes for each
+/// Reads events and keeps account of them, in bounded memory: less than 150 MB for whatever number of requests, and a few hundred bytes for each
 /// identity and node.
 ///
 /// A request counts in `uses` when it is over; its findings count once, whichever of its stages shows them; its stages may come in any order.
@@ -33,12 +33,12 @@ struct Account {
     place: Place,
     seen: Seen,
     /// Requests that began and have no end yet, with the place where that was told.
-    running: HashMap<u64, Place>,
+    running: HashMap<u64, Place, RandomState>,
     people: People,
     labels: [&'static str; Endpoint::ALL.len()],
-    uses: HashMap<Counted, u64>,
+    uses: HashMap<Counted, u64, RandomState>,
     findings: HashMap<(Finding, Person), Found>,
-    node_numbers: HashMap<String, usize>,
+    node_numbers: HashMap<String, usize, RandomState>,
     nodes: Vec<Node>,
     times: Spans,
     notes: Notes,
@@ -96,12 +96,12 @@ impl Collector {
         let account = Account {
             place: Place { source: 0, line: 0 },
             seen: Seen::new(requests),
-            running: HashMap::new(),
+            running: HashMap::default(),
             people: People::new(),
             labels: Endpoint::ALL.each_ref().map(Endpoint::label),
-            uses: HashMap::new(),
-            findings: HashMap::new(),
-            node_numbers: HashMap::new(),
+            uses: HashMap::default(),
+            findings: HashMap::default(),
+            node_numbers: HashMap::default(),
             nodes: Vec::new(),
             times: Spans::default(),
             notes: Notes::default(),
@@ -244,6 +244,9 @@ impl Account {
 
     /// Counts those that no other stage of the request showed.
     fn findings(&mut self, event: &Event, key: u64, person: Person, received: Option<Timestamp>) {
+        if event.findings().next().is_none() {
+            return;
+        }
         let mut raised = Findings::default();
         let mut unknown = false;
         let request = self.seen.request(key);
@@ -303,7 +306,7 @@ impl Account {
     fn person(&mut self, event: &Event, person: Person, ended: bool) {
         let known = self.people.known(person);
         known.seen = true;
-        let grouped = event.user.as_ref().map_or(Ok(()), |user| known.in_groups(user.groups()));
+        let grouped = event.user.as_ref().map_or(Ok(()), |user| known.in_groups(user));
         let granted = event.granted_by().filter(|_| ended).map_or(Ok(()), |grant| known.granted_by(grant));
         self.kept(grouped);
         self.kept(granted);

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
+use super::plain;
 use crate::kubelet::Endpoint;
 
 /// What a line is.
@@ -26,74 +27,83 @@ pub(super) enum Line<'a> {
 }
 
 /// An event of the API server's audit log or of kubewitness (`k8s.io/apiserver/pkg/apis/audit/v1`), borrowed from its line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event<'a> {
     #[serde(borrow)]
-    kind: Option<Word<'a>>,
+    pub(super) kind: Option<Word<'a>>,
     #[serde(borrow)]
-    api_version: Option<Word<'a>>,
+    pub(super) api_version: Option<Word<'a>>,
     #[serde(borrow, rename = "auditID")]
-    audit_id: Option<Word<'a>>,
+    pub(super) audit_id: Option<Word<'a>>,
     #[serde(borrow)]
-    stage: Option<Word<'a>>,
+    pub(super) stage: Option<Word<'a>>,
     #[serde(borrow, rename = "requestURI")]
-    request_uri: Option<Word<'a>>,
+    pub(super) request_uri: Option<Word<'a>>,
     #[serde(borrow)]
-    verb: Option<Word<'a>>,
+    pub(super) verb: Option<Word<'a>>,
     #[serde(borrow)]
     pub(super) user: Option<User<'a>>,
     #[serde(borrow)]
     pub(super) impersonated_user: Option<User<'a>>,
     #[serde(borrow, rename = "sourceIPs")]
-    source_ips: Option<Vec<Word<'a>>>,
+    pub(super) source_ips: Option<Words<'a>>,
     #[serde(borrow)]
-    object_ref: Option<ObjectRef<'a>>,
+    pub(super) object_ref: Option<ObjectRef<'a>>,
     #[serde(borrow)]
-    request_received_timestamp: Option<Word<'a>>,
+    pub(super) request_received_timestamp: Option<Word<'a>>,
     #[serde(borrow)]
-    stage_timestamp: Option<Word<'a>>,
+    pub(super) stage_timestamp: Option<Word<'a>>,
     #[serde(borrow)]
-    annotations: Option<Annotations<'a>>,
+    pub(super) annotations: Option<Annotations<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 pub(super) struct User<'a> {
     #[serde(borrow)]
-    username: Option<Word<'a>>,
+    pub(super) username: Option<Word<'a>>,
     #[serde(borrow)]
-    groups: Option<Vec<Word<'a>>>,
+    pub(super) groups: Option<Words<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ObjectRef<'a> {
+#[derive(Debug, Default, PartialEq, Deserialize)]
+pub(super) struct ObjectRef<'a> {
     #[serde(borrow)]
-    resource: Option<Word<'a>>,
+    pub(super) resource: Option<Word<'a>>,
     #[serde(borrow)]
-    name: Option<Word<'a>>,
+    pub(super) name: Option<Word<'a>>,
     #[serde(borrow)]
-    subresource: Option<Word<'a>>,
+    pub(super) subresource: Option<Word<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Annotations<'a> {
+#[derive(Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Annotations<'a> {
     #[serde(borrow, rename = "kubewitness.dev/access")]
-    access: Option<Word<'a>>,
+    pub(super) access: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/endpoint")]
-    endpoint: Option<Word<'a>>,
+    pub(super) endpoint: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/node")]
-    node: Option<Word<'a>>,
+    pub(super) node: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/findings")]
-    findings: Option<Word<'a>>,
+    pub(super) findings: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/granted-by")]
-    granted_by: Option<Word<'a>>,
+    pub(super) granted_by: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/completeness")]
-    completeness: Option<Word<'a>>,
+    pub(super) completeness: Option<Word<'a>>,
 }
 
 /// A string of the line itself, unless escapes make it another one. The wrapper lets it borrow inside of an `Option` or a `Vec` too.
-#[derive(Debug, Deserialize)]
-struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+#[derive(Debug, PartialEq, Deserialize)]
+pub(super) struct Word<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// A list of strings.
+#[derive(Debug)]
+pub(super) enum Words<'a> {
+    /// As they are in JSON, brackets included, and without an escape or white space.
+    Plain(&'a str),
+    /// One by one.
+    Each(Vec<Word<'a>>),
+}
 
 /// How far the request had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +125,12 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
     if line.is_empty() {
         return Line::Blank;
     }
+    if line[0] != b'{' {
+        return classify(line, Category::Data);
+    }
+    if let Some(event) = plain::read(line) {
+        return if event.is_audit() { Line::Event(event) } else { Line::OtherJson };
+    }
     match serde_json::from_slice::<Event>(line) {
         Ok(event) if event.is_audit() => Line::Event(event),
         Ok(_) => Line::OtherJson,
@@ -124,10 +140,13 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
 
 fn classify(line: &[u8], error: Category) -> Line<'_> {
     match error {
-        _ if serde_json::from_slice::<IgnoredAny>(line).is_ok() => Line::OtherJson,
         Category::Eof => Line::Cut,
-        _ if line.starts_with(START) => Line::Cut,
-        _ => Line::NotJson,
+        Category::Syntax if line.starts_with(START) => Line::Cut,
+        _ => match serde_json::from_slice::<IgnoredAny>(line) {
+            Ok(_) => Line::OtherJson,
+            Err(error) if error.is_eof() || line.starts_with(START) => Line::Cut,
+            Err(_) => Line::NotJson,
+        },
     }
 }
 
@@ -176,7 +195,7 @@ impl<'a> Event<'a> {
     }
 
     pub(super) fn source_ip(&self) -> &str {
-        self.source_ips.iter().flatten().next().map_or("", |ip| &*ip.0)
+        self.source_ips.as_ref().and_then(|ips| ips.iter().next()).unwrap_or_default()
     }
 
     /// When it was received; `None` if that cannot be read.
@@ -236,7 +255,38 @@ impl User<'_> {
     }
 
     pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().flatten().map(|group| &*group.0)
+        self.groups.iter().flat_map(Words::iter)
+    }
+
+    /// The groups as they are in JSON, where the line was plain.
+    pub(super) fn groups_as_written(&self) -> Option<&str> {
+        match self.groups {
+            Some(Words::Plain(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl Words<'_> {
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let (plain, read) = match self {
+            Self::Plain(text) => (*text, &[][..]),
+            Self::Each(words) => ("", &words[..]),
+        };
+        // `["a","b"]`: what lies between the first and the second quotation mark, the third and the fourth, ….
+        plain.split('"').skip(1).step_by(2).chain(read.iter().map(|word| &*word.0))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Self::Each)
+    }
+}
+
+impl PartialEq for Words<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
     }
 }
 

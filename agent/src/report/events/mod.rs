@@ -9,6 +9,7 @@ mod fuzz;
 mod line;
 mod notes;
 mod people;
+mod plain;
 mod seen;
 mod spans;
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
+
+use super::line::User;
 use crate::report::{IdentitySeen, Who};
 
 /// The most identities that are kept apart, and the most groups and bindings of one. The rest is counted as others.
@@ -15,7 +18,7 @@ pub(super) struct Person(u32);
 /// All callers.
 #[derive(Debug)]
 pub(super) struct People {
-    numbers: HashMap<String, Person>,
+    numbers: HashMap<String, Person, RandomState>,
     known: Vec<(Who, Known)>,
 }
 
@@ -23,6 +26,8 @@ pub(super) struct People {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     groups: Option<BTreeSet<String>>,
+    /// The groups of the last event, as they were written: nearly always those of the next.
+    groups_before: String,
     /// Numbers of nodes.
     pub(super) nodes: BTreeSet<usize>,
     granted_by: BTreeMap<String, u64>,
@@ -40,7 +45,7 @@ impl People {
     const OTHERS: Person = Person(1);
 
     pub(super) fn new() -> Self {
-        Self { numbers: HashMap::new(), known: vec![(Who::Nobody, Known::default()), (Who::Others, Known::default())] }
+        Self { numbers: HashMap::default(), known: vec![(Who::Nobody, Known::default()), (Who::Others, Known::default())] }
     }
 
     /// The caller of this name; nobody has none. The error is that of being beyond the limit, and the caller is among the others then.
@@ -82,9 +87,15 @@ impl People {
 }
 
 impl Known {
-    pub(super) fn in_groups<'a>(&mut self, groups: impl Iterator<Item = &'a str>) -> Result<(), TooMany> {
+    pub(super) fn in_groups(&mut self, user: &User) -> Result<(), TooMany> {
         let kept = self.groups.get_or_insert_default();
-        for group in groups {
+        let written = user.groups_as_written();
+        if written.is_some_and(|written| written == self.groups_before) {
+            return Ok(());
+        }
+        self.groups_before.clear();
+        self.groups_before.push_str(written.unwrap_or_default());
+        for group in user.groups() {
             if !kept.contains(group) {
                 if kept.len() >= MOST_WORDS {
                     return Err(TooMany);

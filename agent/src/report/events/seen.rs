@@ -1,20 +1,22 @@
 //! Which requests were seen already, so that what arrives twice counts once.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
 
 use crate::judge::{Finding, Findings};
 
-/// How many requests are remembered in one generation: as many as a table of 4 Mi places takes at 17 bytes each, 71 MB. There are two
-/// generations, so what comes twice is known if less than this many other requests were told of in between: about 5 GB of events.
-pub const REMEMBERED: usize = (1 << 22) / 8 * 7;
+/// How many requests are remembered in one generation: as many as a table of 2 Mi places takes at 25 bytes each, 52 MB. There are two
+/// generations, so what comes twice is known if less than this many other requests were told of in between: about 2.5 GB of events.
+pub const REMEMBERED: usize = (1 << 21) / 8 * 7;
 
-/// What was seen of the requests, by the hash of what names each. With 64 bits and a random seed, two requests out of seven million share a
-/// hash once in 750,000 runs, and nobody can choose them.
+/// What was seen of the requests, by the hash of what names each. With 64 bits and a random seed, two requests out of four million share a
+/// hash once in two million runs, and nobody can choose them.
 #[derive(Debug)]
 pub(super) struct Seen {
-    now: HashMap<u64, Request>,
-    before: HashMap<u64, Request>,
+    now: HashMap<u64, Request, RandomState>,
+    before: HashMap<u64, Request, RandomState>,
     hasher: RandomState,
     limit: usize,
     /// A generation was forgotten.
@@ -29,12 +31,12 @@ pub(super) struct Request {
     /// Its end is counted.
     pub(super) ended: bool,
     /// Hashes of the times of its `ResponseStarted`s, of which it has at most two: let in, and known to run.
-    started: [u16; 2],
+    started: [u32; 2],
 }
 
 impl Seen {
     pub(super) fn new(limit: usize) -> Self {
-        Self { now: HashMap::new(), before: HashMap::new(), hasher: RandomState::new(), limit: limit.max(1), forgot: false }
+        Self { now: HashMap::default(), before: HashMap::default(), hasher: RandomState::default(), limit: limit.max(1), forgot: false }
     }
 
     /// The short name of a request.
@@ -67,7 +69,7 @@ impl Request {
     /// Notes a `ResponseStarted` of this hash; false if it was seen before.
     pub(super) fn start(&mut self, hash: u64) -> bool {
         // Zero is an empty place.
-        let hash = (hash & 0xffff) as u16 | 1;
+        let hash = (hash >> 32) as u32 | 1;
         if self.started.contains(&hash) {
             return false;
         }
@@ -102,10 +104,10 @@ mod tests {
     #[test]
     fn a_request_starts_twice_at_most() {
         let mut request = Request::default();
-        assert!(request.start(2));
-        assert!(request.start(4));
-        assert!(!request.start(2));
-        assert!(!request.start(4));
+        assert!(request.start(2 << 32));
+        assert!(request.start(4 << 32));
+        assert!(!request.start(2 << 32));
+        assert!(!request.start(4 << 32));
         assert!(request.find(Finding::UnloggedExec));
         assert!(!request.find(Finding::UnloggedExec));
     }
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_takes_16_bytes() {
-        assert_eq!(size_of::<(u64, Request)>(), 16);
+    fn a_place_takes_24_bytes() {
+        assert_eq!(size_of::<(u64, Request)>(), 24);
     }
 }

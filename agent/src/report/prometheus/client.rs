@@ -1,7 +1,6 @@
 //! The HTTP side: one server, asked politely.
 
 use std::{
-    error::Error as _,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -252,16 +251,7 @@ impl Client {
 
     fn unreached(&self, error: &reqwest::Error) -> PrometheusError {
         let (url, why) = (self.url.to_string(), chain(error));
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            // A TLS error comes wrapped in an `io::Error`, whose own `source` skips what it wraps.
-            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            if error.is::<rustls::Error>() || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
-                return PrometheusError::Tls { url, why };
-            }
-            cause = error.source();
-        }
-        PrometheusError::Connect { url, why }
+        if is_of_tls(error) { PrometheusError::Tls { url, why } } else { PrometheusError::Connect { url, why } }
     }
 }
 
@@ -358,6 +348,12 @@ fn file(what: &'static str, path: &Path) -> Result<Vec<u8>, PrometheusError> {
 fn content(what: &'static str, path: &Path) -> impl FnOnce(reqwest::Error) -> PrometheusError {
     let path = path.to_owned();
     move |error| PrometheusError::Content { what, path, why: chain(&error) }
+}
+
+/// Whether TLS is behind an error. An `io::Error` does not tell what it wraps as its `source`, and here one wraps another.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_of_tls(inner)) || error.source().is_some_and(is_of_tls)
 }
 
 /// An error with its causes.

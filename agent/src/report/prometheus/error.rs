@@ -144,20 +144,6 @@ pub enum PrometheusError {
         "the server has no process_start_time_seconds of the agents, without which restarts cannot be told: do not drop it in metric_relabel_configs"
     )]
     NoStartTimes,
-    /// Two targets are the same agent.
-    #[error(
-        "{nodes} agents are scraped twice, such as the one of {node} as {{{one}}} and {{{other}}}: all would be counted twice. Choose one with --prometheus-selector"
-    )]
-    ScrapedTwice {
-        /// How many agents.
-        nodes: usize,
-        /// One of their nodes.
-        node: String,
-        /// The labels in which its targets differ.
-        one: String,
-        /// The same labels of the other one.
-        other: String,
-    },
     /// This machine.
     #[error("{what}: {source}")]
     System {

@@ -37,10 +37,52 @@ pub(super) struct Life {
     pub(super) at_start: bool,
     /// Among what is scraped when it ends.
     pub(super) at_end: bool,
-    /// The span in which the counters of its first sample can be read, if they were looked for and found.
+    /// The span in which the counters of its first sample can be read, if they were looked for and found: until before the next sample.
     pub(super) opening: Option<(i64, i64)>,
     /// The span in which those of its last sample can be read.
     pub(super) closing: Option<(i64, i64)>,
+    /// Whatever the target exposes from here on is of this process, or of a later one.
+    pub(super) since: i64,
+}
+
+/// A process of an agent, by whatever targets it was scraped: several at once where two jobs scrape it, one after the other where a target
+/// was renamed.
+#[derive(Debug)]
+pub(super) struct Process<'a> {
+    /// Unix milliseconds.
+    pub(super) started: i64,
+    sightings: Vec<Sighting<'a>>,
+}
+
+/// A process as one target shows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sighting<'a> {
+    pub(super) target: usize,
+    pub(super) life: &'a Life,
+}
+
+impl Process<'_> {
+    /// Its last sighting, if it was no longer scraped at the window's end: its last counts must be looked up.
+    pub(super) fn ended(&self) -> Option<Sighting<'_>> {
+        let gone = self.sightings.iter().all(|sighting| !sighting.life.at_end);
+        self.sightings.iter().copied().filter(|_| gone).max_by_key(|sighting| sighting.life.last)
+    }
+
+    /// Its first sighting, if it had counted before the window and was not scraped then: what it had counted is not of the window.
+    pub(super) fn late(&self, looks: Looks) -> Option<Sighting<'_>> {
+        let late = self.started < looks.start - SKEW && self.sightings.iter().all(|sighting| !sighting.life.at_start);
+        self.sightings.iter().copied().filter(|_| late).min_by_key(|sighting| sighting.life.first)
+    }
+
+    /// All but one of the targets that show it at the window's start.
+    pub(super) fn doubles_at_start(&self) -> impl Iterator<Item = usize> {
+        self.sightings.iter().filter(|sighting| sighting.life.at_start).skip(1).map(|sighting| sighting.target)
+    }
+
+    /// All but one of the targets that show it at the window's end.
+    pub(super) fn doubles_at_end(&self) -> impl Iterator<Item = usize> {
+        self.sightings.iter().filter(|sighting| sighting.life.at_end).skip(1).map(|sighting| sighting.target)
+    }
 }
 
 impl Fleet {
@@ -97,42 +139,39 @@ impl Fleet {
         self.nodes.get(&target).map_or_else(|| self.targets[target].target("instance"), String::as_str)
     }
 
-    /// The lives that ended in the window, whose last counts must be looked up.
-    pub(super) fn ended(&self) -> impl Iterator<Item = (usize, i64, &Life)> {
-        self.lives.iter().filter(|(_, life)| !life.at_end).map(|((target, start), life)| (*target, *start, life))
+    /// From when on a target's counters are of this process and not of an earlier one.
+    pub(super) fn since(&self, sighting: Sighting<'_>, looks: Looks) -> i64 {
+        let lives = self.lives.range((sighting.target, i64::MIN)..=(sighting.target, i64::MAX));
+        let alone = lives.filter(|(_, life)| life.first <= sighting.life.first).count() == 1;
+        if alone { looks.start } else { sighting.life.since }
     }
 
-    /// The lives that had counted before they were first scraped in the window: what they had then is not of the window.
-    pub(super) fn late(&self, looks: Looks) -> Vec<(usize, i64)> {
-        let mut nodes: HashMap<(&str, i64), i64> = HashMap::new();
+    /// The processes, by what is known of them after all that was taken in.
+    pub(super) fn processes(&self) -> Vec<Process<'_>> {
+        let mut processes: BTreeMap<(&str, usize, i64), Vec<Sighting<'_>>> = BTreeMap::new();
         for ((target, start), life) in &self.lives {
-            if let Some(node) = self.nodes.get(target) {
-                let first = nodes.entry((node, *start)).or_insert(life.first);
-                *first = life.first.min(*first);
-            }
+            // Two targets are known to be the same agent by its node's name alone.
+            let (node, lone) = self.nodes.get(target).map_or(("", target + 1), |node| (node.as_str(), 0));
+            processes.entry((node, lone, *start)).or_default().push(Sighting { target: *target, life });
         }
-        // The same process of the same node, scraped before under other labels.
-        let relabelled = |target: &usize, start: i64, life: &Life| {
-            self.nodes.get(target).and_then(|node| nodes.get(&(node.as_str(), start))).is_some_and(|first| *first < life.first)
-        };
-        let late = |((target, start), life): &(&(usize, i64), &Life)| {
-            !life.at_start && (*start < looks.start - SKEW || relabelled(target, *start, life))
-        };
-        self.lives.iter().filter(late).map(|(key, _)| *key).collect()
+        processes.into_iter().map(|((_, _, started), sightings)| Process { started, sightings }).collect()
     }
 
     /// Takes in every sample of the start times of some targets, which tells to the millisecond when processes came and went, and those that
-    /// came and went between two looks. `until` is when the samples end.
-    pub(super) fn refine(&mut self, history: &[Row], until: i64, looks: Looks) {
+    /// came and went between two looks. The samples are those after `from` until `until`.
+    pub(super) fn refine(&mut self, history: &[Row], from: i64, until: i64, looks: Looks) {
         for row in history {
             let Some(target) = self.target_of(&row.labels) else { continue };
+            let mut since = from;
             for run in row.samples.chunk_by(|(_, one), (_, other)| milliseconds(*one) == milliseconds(*other)) {
                 let [(first, value), ..] = *run else { continue };
                 let last = run.last().map_or(first, |(time, _)| *time);
+                let after_others = std::mem::replace(&mut since, last + 1);
                 if last < looks.start {
                     continue;
                 }
                 let life = self.life(target, milliseconds(value), first.max(looks.start));
+                life.since = life.since.min(after_others);
                 let next = |after: i64| row.samples.iter().map(|(time, _)| *time).find(|time| *time > after);
                 // Where the window's start lies inside of the life, the last sample before it is what the window begins with.
                 let opening = run.iter().map(|(time, _)| *time).take_while(|time| *time <= looks.start).last().unwrap_or(first);
@@ -163,20 +202,6 @@ impl Fleet {
         }
     }
 
-    /// Agents that two targets show at once, by node and start time, with one such pair.
-    pub(super) fn twice(&self) -> (usize, Option<(usize, usize)>) {
-        let mut seen: HashMap<(&str, i64), usize> = HashMap::new();
-        let (mut count, mut example) = (0, None);
-        for ((target, start), life) in &self.lives {
-            let Some(node) = self.nodes.get(target).filter(|_| life.at_end) else { continue };
-            if let Some(other) = seen.insert((node, *start), *target) {
-                count += 1;
-                example.get_or_insert((other, *target));
-            }
-        }
-        (count, example)
-    }
-
     fn seen(&mut self, labels: &Labels, started: f64, time: i64) -> &mut Life {
         let target = self.target(labels);
         let life = self.life(target, milliseconds(started), time);
@@ -186,7 +211,7 @@ impl Fleet {
     }
 
     fn life(&mut self, target: usize, start: i64, time: i64) -> &mut Life {
-        let new = Life { first: time, last: time, at_start: false, at_end: false, opening: None, closing: None };
+        let new = Life { first: time, last: time, at_start: false, at_end: false, opening: None, closing: None, since: time };
         self.lives.entry((target, start)).or_insert(new)
     }
 

@@ -12,6 +12,8 @@
 //!   counters at its last sample are added. What it counted after that is in no number; a note says how many such processes there were.
 //! * A process that was started before the window and is first scraped in it had counted before: what it showed at its first sample is taken
 //!   off. Counts are then too low rather than too high.
+//! * An agent that is scraped by two jobs, or by two Prometheus servers whose series meet in one store, is told by its node's name and start
+//!   time, and counts once. So does one whose target was renamed.
 //!
 //! Which process ran where and when comes from `process_start_time_seconds`, one series for each agent: the fleet is looked at
 //! [a few hundred times](queries::Looks) in the window, the server tells only what changed from one look to the next, and the samples around
@@ -42,7 +44,7 @@ pub use error::PrometheusError;
 pub use secret::Secret;
 
 use self::{
-    answer::{Labels, Row},
+    answer::Row,
     client::Client,
     fleet::Fleet,
     observe::{Counts, Doubts, Read},
@@ -94,15 +96,10 @@ impl Inquiry<'_> {
 
         // The cheap one goes alone: most mistakes in the options show here.
         let at_end = self.rows(queries::started_at(&selector, looks.end)).await?;
-        let questions = [
-            queries::agents(&selector, looks),
-            queries::started_at(&selector, looks.start),
-            queries::begun(&selector, looks),
-            queries::ended(&selector, looks),
-            queries::watched(&selector, looks),
-            queries::kubelets(&selector, looks),
-        ];
-        let [agents, mut at_start, begun, ended, watched, kubelets] = self.all(questions).await?;
+        let questions = [queries::started_at(&selector, looks.start), queries::begun(&selector, looks), queries::ended(&selector, looks)];
+        let [mut at_start, begun, ended] = self.some(questions).await?;
+        let questions = [queries::agents(&selector, looks), queries::watched(&selector, looks), queries::kubelets(&selector, looks)];
+        let [agents, watched, kubelets] = self.some(questions).await?;
         if agents.is_empty() && at_end.is_empty() {
             return Err(PrometheusError::NoAgents);
         }
@@ -117,11 +114,11 @@ impl Inquiry<'_> {
         let mut fleet = Fleet::new(&at_start, &at_end, &begun, &ended, looks);
         let strange = fleet.name_nodes(&agents);
         self.doubts.add("no-start-time", strange, || "agents have no process_start_time_seconds: their restarts cannot be told".to_owned());
-        refuse_twice(&fleet)?;
 
-        for piece in readings::pieces(&fleet, &selector, looks) {
-            let history = self.rows(queries::history(&piece.selector, piece.from, piece.to)).await?;
-            fleet.refine(&history, piece.to, looks);
+        let pieces = readings::pieces(&fleet, &selector, looks);
+        let histories = self.all(pieces.iter().map(|piece| queries::history(&piece.selector, piece.from, piece.to))).await?;
+        for (piece, history) in pieces.iter().zip(histories) {
+            fleet.refine(&history, piece.from, piece.to, looks);
         }
         let counts = self.count(&fleet, &readings::readings(&fleet, &selector, looks), &watched).await?;
         Ok(observe::observed(&fleet, &counts, &kubelets, looks, self.doubts))
@@ -161,19 +158,25 @@ impl Inquiry<'_> {
         Ok(rows)
     }
 
-    async fn all<const N: usize>(&mut self, questions: [Question; N]) -> Result<[Vec<Row>; N], PrometheusError> {
+    async fn some<const N: usize>(&mut self, questions: [Question; N]) -> Result<[Vec<Row>; N], PrometheusError> {
+        let mut answers = self.all(questions).await?.into_iter();
+        Ok([const { Vec::<Row>::new() }; N].map(|_| answers.next().unwrap_or_default()))
+    }
+
+    /// The answers to several questions, in their order.
+    async fn all(&mut self, questions: impl IntoIterator<Item = Question>) -> Result<Vec<Vec<Row>>, PrometheusError> {
         let client = self.client;
         let answers = questions.into_iter().map(|question| async move {
             let answer = client.ask::<Vec<Row>>(&question).await?;
             Ok::<_, PrometheusError>((question.what, answer))
         });
         let answers: Vec<_> = stream::iter(answers).buffered(AT_ONCE).try_collect().await?;
-        let mut all = [const { Vec::new() }; N];
-        for (place, (what, (rows, remarks))) in all.iter_mut().zip(answers) {
-            self.doubts.remarks(what, remarks);
-            *place = rows;
-        }
-        Ok(all)
+        let doubts = &mut self.doubts;
+        let rows = |(what, (rows, remarks))| {
+            doubts.remarks(what, remarks);
+            rows
+        };
+        Ok(answers.into_iter().map(rows).collect())
     }
 }
 
@@ -191,17 +194,4 @@ fn data_begins(at_start: &[Row], begun: &[Row], looks: Looks) -> Option<i64> {
 #[expect(clippy::cast_precision_loss, reason = "times are far below 2^53 milliseconds")]
 fn as_number(milliseconds: i64) -> f64 {
     milliseconds as f64
-}
-
-/// Counts that are twice what they should be are worse than none.
-fn refuse_twice(fleet: &Fleet) -> Result<(), PrometheusError> {
-    let (nodes, Some((one, other))) = fleet.twice() else { return Ok(()) };
-    let (one_labels, other_labels) = (&fleet.targets[one], &fleet.targets[other]);
-    let differing = |these: &Labels, those: &Labels| {
-        let labels = these.0.iter().filter(|(name, value)| those.0.get(*name) != Some(value));
-        labels.map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(", ")
-    };
-    let (one, other) = (differing(one_labels, other_labels), differing(other_labels, one_labels));
-    let node = fleet.node(fleet.target_of(one_labels).unwrap_or_default()).to_owned();
-    Err(PrometheusError::ScrapedTwice { nodes, node, one, other })
 }

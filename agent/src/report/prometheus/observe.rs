@@ -1,6 +1,9 @@
 //! From answers to what was seen.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -12,7 +15,7 @@ use super::{
 use crate::{
     judge::Finding,
     kubelet::{AccessKind, Endpoint, Verb},
-    report::{Note, Observed, Use, Who},
+    report::{NodeSeen, Note, Observed, Use, Who},
 };
 
 /// Sums over the fleet by the agent's own labels; one for each metric.
@@ -216,19 +219,33 @@ fn findings(counts: &Counts, observed: &mut Observed, doubts: &mut Doubts) {
 fn nodes(fleet: &Fleet, counts: &Counts, kubelets: &[Row], looks: Looks, observed: &mut Observed, doubts: &mut Doubts) {
     let window = Duration::from_millis(u64::try_from(looks.end - looks.start).unwrap_or(0));
     let step = Duration::from_millis(u64::try_from(looks.step).unwrap_or(0));
-    let mut nameless = 0;
+    let processes = fleet.processes();
+    let doubles: BTreeSet<usize> =
+        processes.iter().flat_map(|process| process.doubles_at_start().chain(process.doubles_at_end())).collect();
+    // Added up before they are looked at: what a target has too much, another of the same node may have too little.
+    let mut sums: BTreeMap<&str, TargetCounts> = BTreeMap::new();
     for target in 0..fleet.targets.len() {
-        nameless += u64::from(!fleet.nodes.contains_key(&target));
-        let seen = counts.targets.get(&target).copied().unwrap_or_default();
-        let node = observed.nodes.entry(fleet.node(target).to_owned()).or_default();
-        let requests = whole(seen.requests, doubts);
-        node.requests += requests;
-        // One request may lack several things, each counted.
-        node.partial += whole(seen.incomplete, doubts).min(requests);
-        node.lost = Some(node.lost.unwrap_or(0) + whole(seen.lost, doubts));
-        let watched = step.saturating_mul(u32::try_from(whole(seen.watched, doubts)).unwrap_or(u32::MAX));
-        node.watched = Some((node.watched.unwrap_or_default() + watched).min(window));
+        let counts = counts.targets.get(&target).copied().unwrap_or_default();
+        let sum = sums.entry(fleet.node(target)).or_default();
+        sum.requests += counts.requests;
+        sum.incomplete += counts.incomplete;
+        sum.lost += counts.lost;
+        sum.watched += if doubles.contains(&target) { 0.0 } else { counts.watched };
     }
+    for (name, sum) in sums {
+        let requests = whole(sum.requests, doubts);
+        let looks_watched = u32::try_from(whole(sum.watched, doubts)).unwrap_or(u32::MAX);
+        let node = NodeSeen {
+            requests,
+            // One request may lack several things, each counted.
+            partial: whole(sum.incomplete, doubts).min(requests),
+            lost: Some(whole(sum.lost, doubts)),
+            watched: Some(step.saturating_mul(looks_watched).min(window)),
+            ..NodeSeen::default()
+        };
+        observed.nodes.insert(name.to_owned(), node);
+    }
+    let nameless = (0..fleet.targets.len()).filter(|target| !fleet.nodes.contains_key(target)).count();
     for row in kubelets {
         let version = row.labels.own("version");
         if let Some(target) = fleet.target_of(&row.labels).filter(|_| !version.is_empty())
@@ -237,7 +254,7 @@ fn nodes(fleet: &Fleet, counts: &Counts, kubelets: &[Row], looks: Looks, observe
             node.kubelet = Some(version.to_owned());
         }
     }
-    doubts.add("nameless-node", nameless, || {
+    doubts.add("nameless-node", u64::try_from(nameless).unwrap_or(u64::MAX), || {
         "agents that do not tell their node (label node of kubewitness_build_info) are listed by their address".to_owned()
     });
 }
@@ -245,12 +262,15 @@ fn nodes(fleet: &Fleet, counts: &Counts, kubelets: &[Row], looks: Looks, observe
 /// What the counts cannot hold, by how the agents came and went.
 fn lives(fleet: &Fleet, looks: Looks, doubts: &mut Doubts) {
     let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    doubts.add("ended", of(fleet.ended().count()), || {
+    let processes = fleet.processes();
+    doubts.add("ended", of(processes.iter().filter(|process| process.ended().is_some()).count()), || {
         "agents ended or were no longer scraped within the window: what they counted after their last scrape is in no number".to_owned()
     });
-    doubts.add("late", of(fleet.late(looks).len()), || {
-        "agents ran before they were first scraped: their requests count from the first scrape on, those of an identity from the second"
-            .to_owned()
+    doubts.add("late", of(processes.iter().filter(|process| process.late(looks).is_some()).count()), || {
+        "agents ran before they were first scraped: their requests count from the first scrape on".to_owned()
+    });
+    doubts.add("scraped-twice", of(processes.iter().filter(|process| process.doubles_at_end().next().is_some()).count()), || {
+        "agents are scraped by several targets at once; each counts once".to_owned()
     });
     if fleet.lives.values().all(|life| !life.at_end) {
         doubts.add("none-at-end", 1, || "no agent is scraped at the end of the window".to_owned());

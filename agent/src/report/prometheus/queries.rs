@@ -74,13 +74,17 @@ impl Selector {
             let mut values: Vec<_> = targets.clone().map(|labels| labels.target(name)).collect();
             values.sort_unstable();
             values.dedup();
-            if let [value] = values[..] {
-                return format!("{name}={}", quoted(value));
+            match values[..] {
+                // Where the target has no such label, the series may have it all the same: it is the agent's own.
+                [""] if OWN.contains(name) => None,
+                [value] => Some(format!("{name}={}", quoted(value))),
+                _ => {
+                    let alternatives: Vec<_> = values.into_iter().map(escaped).collect();
+                    Some(format!("{name}=~{}", quoted(&alternatives.join("|"))))
+                }
             }
-            let alternatives: Vec<_> = values.into_iter().map(escaped).collect();
-            format!("{name}=~{}", quoted(&alternatives.join("|")))
         };
-        Self(self.0.iter().cloned().chain(names.iter().map(matcher)).collect())
+        Self(self.0.iter().cloned().chain(names.iter().filter_map(matcher)).collect())
     }
 
     fn of(&self, metric: &str) -> String {
@@ -159,6 +163,8 @@ impl Moment {
     }
 }
 
+/// The labels of the agent's counters.
+const OWN: [&str; 8] = ["identity", "endpoint", "access", "finding", "transport", "code", "reason", "class"];
 const INFO: &str = "kubewitness_build_info";
 const STARTED: &str = "process_start_time_seconds";
 
@@ -260,6 +266,10 @@ mod tests {
         assert_eq!(
             Selector::default().of_targets(&["instance"], &[&two, &one].into_iter()).of("up"),
             r#"up{instance=~"10\\.0\\.0\\.1:9464|\\[fd00::1\\]:9464"}"#
+        );
+        assert_eq!(
+            Selector::default().of_targets(&["instance", "pod", "endpoint"], &[&one].into_iter()).of("up"),
+            r#"up{instance="10.0.0.1:9464",pod=""}"#
         );
         assert_eq!(Selector::of_user("").of("up"), "up");
     }

@@ -2,11 +2,11 @@
 //!
 //! All that is scraped at the window's end counts, less all that was scraped at its start; then, for the processes that ended in between, their
 //! last counts are added, and for those that had counted before they were scraped first, their first are taken off. The first two are
-//! one reading each however large the fleet is. The others are read by groups of targets: their spans are known, and any
+//! one reading each however large the fleet is. An agent that two targets show at once counts once. The others are read by groups of targets: their spans are known, and any
 //! moment that is in the spans of all of a group does.
 
 use super::{
-    fleet::Fleet,
+    fleet::{Fleet, Process, Sighting},
     queries::{LOOKBACK, Looks, Moment, Selector},
 };
 
@@ -32,33 +32,45 @@ const SPREAD: i64 = 6 * 3_600_000;
 
 /// What must be known of processes that came late or ended.
 pub(super) fn pieces(fleet: &Fleet, selector: &Selector, looks: Looks) -> Vec<Piece> {
-    let names = fleet.telling_labels();
-    let ended = fleet.ended().map(|(target, _, life)| (target, life.last));
-    let late = fleet.late(looks).into_iter().map(|key| (key.0, fleet.lives[&key].first - looks.step));
-    let spans: Vec<_> = ended.chain(late).map(|(target, from)| Span { target, from, to: i64::MAX }).collect();
-    let (step, end) = (looks.step, looks.end);
+    let (names, processes) = (fleet.telling_labels(), fleet.processes());
+    let ended = processes.iter().filter_map(|process| process.ended().map(|sighting| (sighting.target, sighting.life.last)));
+    let late =
+        processes.iter().filter_map(|process| process.late(looks).map(|sighting| (sighting.target, sighting.life.first - looks.step)));
+    let spans = ended.chain(late).map(|(target, from)| Span { target, from, to: i64::MAX, since: i64::MIN }).collect();
     let piece = |group: Group| Piece {
         selector: group.selector(fleet, &names, selector),
         from: group.earliest - LOOKBACK,
-        to: (group.latest + step + LOOKBACK).min(end),
+        to: (group.latest + looks.step + LOOKBACK).min(looks.end),
     };
     groups(&names, spans).into_iter().map(piece).collect()
 }
 
 /// All readings.
 pub(super) fn readings(fleet: &Fleet, selector: &Selector, looks: Looks) -> Vec<Reading> {
+    let (names, processes) = (fleet.telling_labels(), fleet.processes());
     let whole = |sign, at| Reading { sign, moment: Moment { selector: selector.clone(), at, back: None } };
     let mut readings = vec![whole(1.0, looks.end), whole(-1.0, looks.start)];
-    let names = fleet.telling_labels();
-    let ended = fleet.ended().map(|(target, _, life)| Span::new(target, life.closing, life.last));
-    let late = fleet.late(looks).into_iter().map(|key| {
-        let life = &fleet.lives[&key];
-        Span::new(key.0, life.opening, life.first)
-    });
-    for (sign, spans) in [(1.0, ended.collect()), (-1.0, late.collect())] {
+
+    let ended = processes.iter().filter_map(Process::ended);
+    let span =
+        |sighting: Sighting<'_>, (from, to)| Span { target: sighting.target, from, to, since: fleet.since(sighting, looks).min(from) };
+    let ended = ended.map(|sighting| span(sighting, sighting.life.closing.unwrap_or((sighting.life.last, sighting.life.last)))).collect();
+    let late = processes.iter().filter_map(|process| process.late(looks));
+    let late = late.map(|sighting| span(sighting, sighting.life.opening.unwrap_or((sighting.life.first, sighting.life.first)))).collect();
+    for (sign, spans) in [(1.0, ended), (-1.0, late)] {
         for group in groups(&names, spans) {
             let back = Some(group.latest - group.earliest + 1);
             readings.push(Reading { sign, moment: Moment { selector: group.selector(fleet, &names, selector), at: group.latest, back } });
+        }
+    }
+
+    // What counts twice at the end is taken off once, and the reverse at the start.
+    let doubles_at_end = processes.iter().flat_map(Process::doubles_at_end).map(|target| Span::at(target, looks.end)).collect();
+    let doubles_at_start = processes.iter().flat_map(Process::doubles_at_start).map(|target| Span::at(target, looks.start)).collect();
+    for (sign, spans) in [(-1.0, doubles_at_end), (1.0, doubles_at_start)] {
+        for group in groups(&names, spans) {
+            let moment = Moment { selector: group.selector(fleet, &names, selector), at: group.latest, back: None };
+            readings.push(Reading { sign, moment });
         }
     }
     readings
@@ -69,6 +81,8 @@ struct Span {
     target: usize,
     from: i64,
     to: i64,
+    /// What is older may be of an earlier process.
+    since: i64,
 }
 
 /// Targets whose spans have a moment in common: the latest of their beginnings.
@@ -79,9 +93,8 @@ struct Group {
 }
 
 impl Span {
-    fn new(target: usize, known: Option<(i64, i64)>, otherwise: i64) -> Self {
-        let (from, to) = known.unwrap_or((otherwise, otherwise));
-        Self { target, from, to }
+    fn at(target: usize, time: i64) -> Self {
+        Self { target, from: time, to: time, since: time }
     }
 }
 
@@ -99,9 +112,9 @@ fn groups(names: &[&str], mut spans: Vec<Span>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     // The end of the last group's common moments.
     let mut common = i64::MIN;
-    for Span { target, from, to } in spans {
+    for Span { target, from, to, since } in spans {
         let joined = groups.last_mut().filter(|group| {
-            let fits = from <= common && from - group.earliest <= SPREAD && group.targets.len() < most;
+            let fits = from <= common && since <= group.earliest && from - group.earliest <= SPREAD && group.targets.len() < most;
             fits && !group.targets.contains(&target)
         });
         if let Some(group) = joined {
