@@ -140,6 +140,39 @@ fn a_role_that_comes_twice_gives_what_either_gives() {
     assert_eq!(lines(&contradicting), ["nodes-proxy-unknown ClusterRoleBinding:b  1", "nodes-proxy-unbound ClusterRole:r get 3"]);
 }
 
+/// What a group has that the subject is in by its nature, the subject has.
+#[test]
+fn groups_that_everybody_of_a_kind_is_in() {
+    let give = |to: &str| {
+        let role = |name: &str, verb: &str| {
+            format!(
+                "kind: ClusterRole\nmetadata: {{name: {name}}}\nrules: [{{apiGroups: [''], resources: [nodes/proxy], verbs: [{verb}]}}]\n"
+            )
+        };
+        let binding = |role: &str, subject: &str| {
+            format!(
+                "kind: ClusterRoleBinding\nmetadata: {{name: {role}}}\nroleRef: {{kind: ClusterRole, name: {role}}}\nsubjects: [{{{subject}}}]\n"
+            )
+        };
+        let agent = "kind: ServiceAccount, namespace: n, name: agent";
+        let documents = [role("reads", "get"), role("creates", "create"), binding("reads", agent), binding("creates", to)];
+        let mut manifests = Manifests::default();
+        manifests.take("f", documents.join("---\n").as_bytes());
+        let report = report_of(manifests, &policy());
+        report.findings.iter().find(|finding| finding.who() == "ServiceAccount:n/agent").map(|finding| finding.kind.id())
+    };
+    for (to, id) in [
+        ("kind: Group, name: 'system:serviceaccounts:n'", "nodes-proxy-create"),
+        ("kind: Group, name: 'system:serviceaccounts'", "nodes-proxy-create"),
+        ("kind: Group, name: 'system:authenticated'", "nodes-proxy-create"),
+        ("kind: User, name: 'system:serviceaccount:n:agent'", "nodes-proxy-create"),
+        ("kind: Group, name: 'system:serviceaccounts:m'", "nodes-proxy-get"),
+        ("kind: Group, name: ops", "nodes-proxy-get"),
+    ] {
+        assert_eq!(give(to), Some(id), "{to}");
+    }
+}
+
 #[test]
 fn text_is_narrow_and_inert() {
     for file in FILES {

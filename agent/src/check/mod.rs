@@ -166,8 +166,8 @@ fn held(holders: &[Holder], all: &BTreeMap<&Subject, VerbSet>, objects: &Objects
     let first = holders.first()?;
     let (subject, role) = (&first.subject, &first.by.role);
     let mut finding = of_rules(&holders.iter().map(|holder| &holder.by), objects)?;
-    let groups = groups(subject);
-    let having = std::iter::once(subject).chain(&groups).filter_map(|subject| all.get(subject));
+    let others = others(subject);
+    let having = std::iter::once(subject).chain(&others).filter_map(|subject| all.get(subject));
     let together = having.fold(VerbSet::default(), |set, verbs| set.union(*verbs));
     let execs = finding.verbs.contains(Verb::Get) || finding.verbs.contains(Verb::Create);
     let is_api_server = subject.kind == SubjectKind::User && policy.api_server_users.iter().any(|user| **user == *subject.name);
@@ -254,15 +254,18 @@ fn of_rules<'a>(rules: &(impl Iterator<Item = &'a ByRule> + Clone), objects: &Ob
     })
 }
 
-/// The groups that a subject is in by what it is.
-fn groups(subject: &Subject) -> Vec<Subject> {
-    match subject.as_service_account() {
-        Some((namespace, _)) => {
-            ["system:authenticated", "system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")].map(Subject::group).into()
-        }
-        None if subject.kind == SubjectKind::User && *subject.name != *ANONYMOUS => vec![Subject::group("system:authenticated")],
-        None => Vec::new(),
+/// What else a binding may name to mean this subject, by what it is: its groups, and a `ServiceAccount` as a user.
+fn others(subject: &Subject) -> Vec<Subject> {
+    if subject.kind == SubjectKind::Group || *subject.name == *ANONYMOUS {
+        return Vec::new();
     }
+    let account = Subject::of_username(&subject.name);
+    let mut others = vec![Subject::group("system:authenticated")];
+    if let Some((namespace, _)) = account.as_service_account() {
+        others.extend(["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")].map(Subject::group));
+        others.push(if subject.kind == SubjectKind::User { account } else { Subject::user(&subject.name) });
+    }
+    others
 }
 
 const ANONYMOUS: &str = "system:anonymous";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use serde_saphyr::options::{AliasLimits, DuplicateKeyPolicy};
+use serde_saphyr::{DefaultMessageFormatter, MessageFormatter as _};
 
 use super::split::Part;
 use super::tree::{Content, Node};
@@ -68,6 +69,8 @@ fn document(into: &mut Manifests, document: &Document<'_>) {
         budget: serde_saphyr::budget! { max_nodes: VALUES, max_events: 2 * VALUES },
         alias_limits: limits(),
         duplicate_keys: DuplicateKeyPolicy::Error,
+        // `n`, `on` and `yes` are words, as in YAML 1.2: names that an older parser takes for booleans must not hide a subject.
+        strict_booleans: true,
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options::<Node>(document.part.text, options) {
@@ -77,7 +80,8 @@ fn document(into: &mut Manifests, document: &Document<'_>) {
             let text = if document.part.text.contains("{{") {
                 format!("this is a template, not a manifest: {RENDER}")
             } else {
-                error.without_snippet().to_string()
+                // The message alone: the line that it would add is one of the document, not of the file.
+                DefaultMessageFormatter.format_message(error.without_snippet()).into_owned()
             };
             into.problems.push(document.problem(line.unwrap_or(1), text));
         }
@@ -297,6 +301,7 @@ subjects:
             let [problem] = &manifests.problems[..] else { panic!("{bad}: {:?}", manifests.problems) };
             assert!(problem.text.to_lowercase().contains(word), "{bad}: {problem}");
             assert!((problem.place.line).abs_diff(line) <= 1, "{bad}: {problem}");
+            assert!(!problem.text.contains("line ") && !problem.text.contains('\n'), "a line of the document would mislead: {problem}");
         }
     }
 
