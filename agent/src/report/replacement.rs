@@ -13,7 +13,9 @@ use super::{
     grants::uses_proxy,
     names::{Names, bindable},
     proof::{self, Proof},
-    steps, upgrade::Need, users,
+    steps,
+    upgrade::Need,
+    users,
     words::counted,
 };
 use crate::judge::Finding;
