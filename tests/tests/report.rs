@@ -1,6 +1,12 @@
 //! `kubewitness report` with a real API server: what it recommends is taken there, whatever the callers are called.
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    path::Path,
+    process::Output,
+    thread,
+    time::{Duration, Instant},
+};
 
 use kubewitness_tests::{
     cluster::Options,
@@ -15,6 +21,7 @@ fn report() {
     play(&Options::named(&name), &folder, &[("the API server takes the roles of anybody", roles_of_anybody)]);
 }
 
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 const AGENT: &str = "system:serviceaccount:default:agent";
 
 /// Callers as certificates and tokens may call them; each sees pods by the fallback.
@@ -56,7 +63,7 @@ subjects: [{kind: ServiceAccount, namespace: default, name: agent}]
         )
         .expect("kubectl takes it");
 
-    let json: Value = serde_json::from_slice(&report(bed, &events, "json").stdout).expect("it is JSON");
+    let json: Value = serde_json::from_slice(&reported(bed, &events, "json").stdout).expect("it is JSON");
     let replacements = json["replacements"].as_array().expect("there are replacements");
     assert_eq!(replacements.len(), callers().len(), "{json:#}");
     let agent = replacements.iter().find(|replacement| replacement["subject"]["name"] == "agent").expect("the agent is there");
@@ -65,20 +72,27 @@ subjects: [{kind: ServiceAccount, namespace: default, name: agent}]
     assert_eq!(agent["proof"]["holds"], true, "{agent:#}");
 
     let roles = bed.folder.join("roles.yaml");
-    fs::write(&roles, report(bed, &events, "yaml").stdout).expect("roles can be written");
+    fs::write(&roles, reported(bed, &events, "yaml").stdout).expect("roles can be written");
     let dry = kubectl(bed, &["apply", "--dry-run=server", "--output=name", "--filename", &roles.to_string_lossy()]);
     assert_eq!(dry.lines().count(), 2 * callers().len(), "{dry}");
 
     kubectl(bed, &["apply", "--filename", &roles.to_string_lossy()]);
     kubectl(bed, &["delete", "clusterrolebinding", "legacy"]);
     for user in callers() {
-        let may = |resource: &str| {
-            let output = bed.cluster.kubectl(["auth", "can-i", "get", resource, "--as", &user]).output().expect("kubectl starts");
+        let may = |subresource: &str| {
+            let question = ["auth", "can-i", "get", "nodes", "--subresource", subresource, "--as", &user];
+            let output = bed.cluster.kubectl(question).output().expect("kubectl starts");
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         };
         // What HTTP headers cannot carry, nobody can be impersonated with.
         if user.chars().all(|character| !character.is_control()) {
-            assert_eq!([may("nodes/pods"), may("nodes/proxy"), may("nodes/stats")], ["yes", "no", "no"], "{user:?}");
+            // The authorizer hears of new objects by a watch.
+            let deadline = Instant::now() + HEARD_WITHIN;
+            while may("pods") != "yes" || may("proxy") != "no" {
+                assert!(Instant::now() < deadline, "{user:?}: {} {}", may("pods"), may("proxy"));
+                thread::sleep(Duration::from_millis(100));
+            }
+            assert_eq!(may("stats"), "no", "{user:?}");
         }
     }
 }
@@ -99,7 +113,7 @@ fn event(number: usize, user: &str) -> Value {
     })
 }
 
-fn report(bed: &Bed, events: &Path, form: &str) -> Output {
+fn reported(bed: &Bed, events: &Path, form: &str) -> Output {
     let mut command = bed.cluster.command(Bed::binary());
     command.args(["report", "--rbac", "cluster", "-o", form, "--kubeconfig"]).arg(bed.cluster.kubeconfig()).arg(events);
     let output = command.output().expect("the report runs");
