@@ -65,7 +65,9 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     ensure!(own.matrix == jq.matrix, "the two matrices differ: compare `matrix` and jq on {}", part.display());
     let ratio = all.speed() / jq.speed();
     let (requests, cells) = size(&all.matrix);
-    note(&format!("{requests} requests in {cells} cells; jq's matrix is the same, made {ratio:.1} times slower (jq of the part, ours of all)"));
+    note(&format!(
+        "{requests} requests in {cells} cells; jq's matrix is the same, made {ratio:.1} times slower (jq of the part, ours of all)"
+    ));
     ensure!(all.speed_of_a_core() >= WANTED_SPEED, "{:.0} MB/s are less than the {WANTED_SPEED} promised", all.speed_of_a_core());
     ensure!(ratio >= WANTED_RATIO, "{ratio:.1} times as fast as jq is less than the {WANTED_RATIO} promised");
     Ok(())
@@ -118,7 +120,10 @@ impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (size, wall, processor) = (megabytes(self.bytes), self.wall.as_secs_f64(), self.processor.as_secs_f64());
         let (speed, core, memory) = (self.speed(), self.speed_of_a_core(), megabytes(self.memory));
-        write!(f, "{size:>6.0} MB in {wall:>6.2} s: {speed:>5.0} MB/s; {processor:>6.2} s of processor: {core:>5.0} MB/s; peak {memory:>5.0} MB")
+        write!(
+            f,
+            "{size:>6.0} MB in {wall:>6.2} s: {speed:>5.0} MB/s; {processor:>6.2} s of processor: {core:>5.0} MB/s; peak {memory:>5.0} MB"
+        )
     }
 }
 
