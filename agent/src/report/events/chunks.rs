@@ -75,7 +75,9 @@ mod tests {
             Piece::TooLong => found.push(None),
         };
         let mut reader = Chunks::default();
-        chunks.iter().for_each(|chunk| reader.feed(chunk, &mut take));
+        for chunk in chunks {
+            reader.feed(chunk, &mut take);
+        }
         reader.end(&mut take);
         found
     }

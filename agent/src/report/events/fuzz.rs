@@ -11,7 +11,9 @@ pub fn fuzz_entry(bytes: &[u8]) {
     let observed = |chunks: &[&[u8]]| {
         let mut collector = Collector::new();
         collector.begin("fuzz");
-        chunks.iter().for_each(|chunk| collector.feed(chunk));
+        for chunk in chunks {
+            collector.feed(chunk);
+        }
         collector.end();
         collector.finish()
     };

@@ -13,6 +13,7 @@ use crate::kubelet::Endpoint;
 
 /// What a line is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box would be an allocation for each line")]
 pub(super) enum Line<'a> {
     /// Nothing but white space.
     Blank,
@@ -165,21 +166,21 @@ fn without_prefix(line: &[u8]) -> &[u8] {
 
 impl<'a> Event<'a> {
     fn is_audit(&self) -> bool {
-        word(&self.kind) == "Event" && word(&self.api_version).starts_with("audit.k8s.io/")
+        word(self.kind.as_ref()) == "Event" && word(self.api_version.as_ref()).starts_with("audit.k8s.io/")
     }
 
     /// `kubewitness.dev/access`, which every event of kubewitness has and no other.
     pub(super) fn access(&self) -> Option<&str> {
-        self.annotation(|annotations| &annotations.access)
+        self.annotation(|annotations| annotations.access.as_ref())
     }
 
     /// `auditID`; empty if there is none.
     pub(super) fn audit_id(&self) -> &str {
-        word(&self.audit_id)
+        word(self.audit_id.as_ref())
     }
 
     pub(super) fn stage(&self) -> Stage {
-        match word(&self.stage) {
+        match word(self.stage.as_ref()) {
             "ResponseStarted" => Stage::Started,
             "ResponseComplete" | "Panic" => Stage::Ended,
             _ => Stage::Other,
@@ -187,11 +188,11 @@ impl<'a> Event<'a> {
     }
 
     pub(super) fn verb(&self) -> &str {
-        word(&self.verb)
+        word(self.verb.as_ref())
     }
 
     pub(super) fn uri(&self) -> &str {
-        word(&self.request_uri)
+        word(self.request_uri.as_ref())
     }
 
     pub(super) fn source_ip(&self) -> &str {
@@ -200,58 +201,58 @@ impl<'a> Event<'a> {
 
     /// When it was received; `None` if that cannot be read.
     pub(super) fn received(&self) -> Option<Timestamp> {
-        word(&self.request_received_timestamp).parse().ok()
+        word(self.request_received_timestamp.as_ref()).parse().ok()
     }
 
     /// When it had come so far.
     pub(super) fn at(&self) -> Option<Timestamp> {
-        word(&self.stage_timestamp).parse().ok()
+        word(self.stage_timestamp.as_ref()).parse().ok()
     }
 
     /// The label of its endpoint: what the agent wrote, or what the request target means where an older agent wrote none.
     pub(super) fn endpoint(&self) -> &str {
-        self.annotation(|annotations| &annotations.endpoint).unwrap_or_else(|| endpoint_of(self.uri()).label())
+        self.annotation(|annotations| annotations.endpoint.as_ref()).unwrap_or_else(|| endpoint_of(self.uri()).label())
     }
 
     /// The node: what the agent wrote, or the one that the request was about.
     pub(super) fn node(&self) -> Option<&str> {
         let about = || {
-            let object = self.object_ref.as_ref().filter(|object| word(&object.resource) == "nodes")?;
-            Some(word(&object.name))
+            let object = self.object_ref.as_ref().filter(|object| word(object.resource.as_ref()) == "nodes")?;
+            Some(word(object.name.as_ref()))
         };
-        self.annotation(|annotations| &annotations.node).or_else(about).filter(|node| !node.is_empty())
+        self.annotation(|annotations| annotations.node.as_ref()).or_else(about).filter(|node| !node.is_empty())
     }
 
     /// The ids of its findings.
     pub(super) fn findings(&self) -> impl Iterator<Item = &str> {
-        let ids = self.annotation(|annotations| &annotations.findings).unwrap_or_default();
+        let ids = self.annotation(|annotations| annotations.findings.as_ref()).unwrap_or_default();
         ids.split(',').map(str::trim).filter(|id| !id.is_empty())
     }
 
     /// What let it in.
     pub(super) fn granted_by(&self) -> Option<&str> {
-        self.annotation(|annotations| &annotations.granted_by)
+        self.annotation(|annotations| annotations.granted_by.as_ref())
     }
 
     /// Something of it was not seen.
     pub(super) fn is_partial(&self) -> bool {
-        self.annotation(|annotations| &annotations.completeness).is_some()
+        self.annotation(|annotations| annotations.completeness.as_ref()).is_some()
     }
 
     /// In the API server's own log: a request that it passed on to a kubelet.
     pub(super) fn is_nodes_proxy(&self) -> bool {
-        let is = |object: &ObjectRef| word(&object.resource) == "nodes" && word(&object.subresource) == "proxy";
+        let is = |object: &ObjectRef| word(object.resource.as_ref()) == "nodes" && word(object.subresource.as_ref()) == "proxy";
         self.object_ref.as_ref().is_some_and(is)
     }
 
-    fn annotation(&self, pick: impl for<'e> Fn(&'e Annotations<'a>) -> &'e Option<Word<'a>>) -> Option<&str> {
-        pick(self.annotations.as_ref()?).as_ref().map(|word| &*word.0)
+    fn annotation(&self, pick: impl for<'e> Fn(&'e Annotations<'a>) -> Option<&'e Word<'a>>) -> Option<&str> {
+        pick(self.annotations.as_ref()?).map(|word| &*word.0)
     }
 }
 
 impl User<'_> {
     pub(super) fn name(&self) -> &str {
-        word(&self.username)
+        word(self.username.as_ref())
     }
 
     pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
@@ -290,8 +291,8 @@ impl PartialEq for Words<'_> {
     }
 }
 
-fn word<'a>(word: &'a Option<Word<'_>>) -> &'a str {
-    word.as_ref().map_or("", |word| &*word.0)
+fn word<'a>(word: Option<&'a Word<'_>>) -> &'a str {
+    word.map_or("", |word| &*word.0)
 }
 
 /// The endpoint of a request target as sent: its path, decoded as Go does before it routes (`net/url`, `unescape`).

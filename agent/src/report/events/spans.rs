@@ -57,7 +57,7 @@ impl Spans {
             && let Some(least) = (0..self.spans.len()).min_by_key(|at| self.spans[*at].times)
         {
             let span = self.spans.remove(least);
-            self.given_up = added(self.given_up, &span);
+            self.given_up = Some(added(self.given_up, &span));
         }
     }
 
@@ -80,7 +80,7 @@ impl Spans {
     pub(super) fn outside(&self) -> Option<(u64, Place)> {
         let main = self.main()?;
         let others = self.spans.iter().enumerate().filter(|(at, _)| *at != main);
-        others.fold(self.given_up, |sum, (_, span)| added(sum, span))
+        others.fold(self.given_up, |sum, (_, span)| Some(added(sum, span)))
     }
 
     /// Which span is the window: that with most times, the latest of equals.
@@ -95,9 +95,9 @@ impl Spans {
     }
 }
 
-fn added(sum: Option<(u64, Place)>, span: &Span) -> Option<(u64, Place)> {
+fn added(sum: Option<(u64, Place)>, span: &Span) -> (u64, Place) {
     let (times, place) = sum.unwrap_or((0, span.place));
-    Some((times + span.times, place.min(span.place)))
+    (times + span.times, place.min(span.place))
 }
 
 #[cfg(test)]
@@ -114,7 +114,9 @@ mod tests {
 
     fn spans(days: impl IntoIterator<Item = i64>) -> Spans {
         let mut spans = Spans::default();
-        days.into_iter().for_each(|at| spans.add(day(at), NOWHERE));
+        for at in days {
+            spans.add(day(at), NOWHERE);
+        }
         spans
     }
 
@@ -158,7 +160,9 @@ mod tests {
     #[test]
     fn the_ends_of_time_are_times() {
         let mut spans = Spans::default();
-        [Timestamp::MIN, Timestamp::MAX, day(0), day(0)].into_iter().for_each(|time| spans.add(time, NOWHERE));
+        for time in [Timestamp::MIN, Timestamp::MAX, day(0), day(0)] {
+            spans.add(time, NOWHERE);
+        }
         assert_eq!(spans.window(), Some((day(0), day(0))));
     }
 

@@ -257,8 +257,8 @@ fn what_is_no_event_is_named_and_nothing_else_suffers() {
     let bomb = "{\"a\":".repeat(100_000);
     let escaped_event = json!({"log": good}).to_string();
     let trimmed = good.trim_end();
-    let table: Vec<(Vec<u8>, Vec<(&str, u64)>)> = vec![
-        ("".into(), vec![]),
+    let table = vec![
+        (Vec::new(), vec![]),
         ("\n\r\n  \n".into(), vec![]),
         (cut.into(), vec![("cut-line", 1)]),
         ("{".into(), vec![("cut-line", 1)]),
@@ -413,7 +413,7 @@ proptest! {
             // A copy that breaks off: a line feed follows sooner or later, or never.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of a length")]
             let length = (copy.len() as f64 * part) as usize;
-            let copy = if length % 3 == 0 { copy } else { copy[..length].to_vec() };
+            let copy = if length.is_multiple_of(3) { copy } else { copy[..length].to_vec() };
             disturbed.insert(at, copy);
         }
         prop_assert_eq!(matter(observed(disturbed.concat())), whole);
@@ -427,7 +427,9 @@ proptest! {
         let cuts: Vec<usize> = cuts.into_iter().collect();
         let mut collector = Collector::new();
         collector.begin("0");
-        cuts.windows(2).for_each(|pair| collector.feed(&text[pair[0]..pair[1]]));
+        for pair in cuts.windows(2) {
+            collector.feed(&text[pair[0]..pair[1]]);
+        }
         collector.end();
         prop_assert_eq!(collector.finish(), whole.clone());
 
