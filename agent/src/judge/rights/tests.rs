@@ -327,8 +327,8 @@ fn no_request_waits_for_20_000_bindings() {
             assert_eq!(entitlement(&verdict), (Some(Confirmed), Some("denied".to_owned())));
             begun.elapsed()
         };
-        let change = || Some(binding("binding-7", "other", ("User", "x")));
-        let mut changed: Vec<_> = (0..50).map(|_| judged(change())).collect();
+        // Another subject each time: what is told again unchanged changes nothing.
+        let mut changed: Vec<_> = (0..50).map(|n| judged(Some(binding("binding-7", "other", ("User", &format!("user-{n}")))))).collect();
         changed.sort_unstable();
         let mut others: Vec<_> = (0..1000).map(|_| judged(None)).collect();
         others.sort_unstable();
