@@ -124,7 +124,7 @@ fn report(bed: &Bed, folder: &str, arguments: &[&str]) -> String {
 /// The rows of a client in the report's matrix.
 fn uses<'a>(report: &'a Value, client: &Legacy) -> Vec<&'a Value> {
     let name = format!("system:serviceaccount:default:{}", client.name);
-    report["matrix"].as_array().expect("a matrix").iter().filter(|row| row["identity"] == name.as_str()).collect()
+    report["matrix"].as_array().expect("a matrix").iter().filter(|row| row["identity"]["user"] == name.as_str()).collect()
 }
 
 /// Those rows that rest on `nodes/proxy`.

@@ -10,7 +10,7 @@ use std::{
 use jiff::SignedDuration;
 use kubewitness_tests::{
     agent::Agent,
-    build::{OwnProgram, promtool},
+    build::{OwnProgram, PrometheusProgram},
     call::Call,
     cluster::{CONTAINER, Options, POD},
     scenarios::{Bed, annotation, completed, figure, play},
@@ -236,7 +236,7 @@ fn metrics_are_well_formed(bed: &Bed) {
         page.lines().filter(of).count() == 60
     };
     let page = agent.until("all requests are counted", SEEN_WITHIN, |agent| Ok(Some(agent.fetch("/metrics")?).filter(all_seen))).unwrap();
-    let check = promtool().build().unwrap();
+    let check = PrometheusProgram::Promtool.recipe().build().unwrap();
     let mut child =
         Command::new(check).args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();

@@ -1,12 +1,17 @@
 //! The command line: one file a subcommand.
 
+mod cluster;
 mod doctor;
+mod output;
+pub mod prometheus;
+mod rbac;
+mod report;
 mod run;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +22,7 @@ use tracing_subscriber::EnvFilter;
     about,
     arg_required_else_help = true,
     after_help = "\
-Exit status: 0 fine, 1 failed, 2 wrong usage."
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -33,6 +38,10 @@ enum Command {
     Run(Box<run::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
     Doctor(doctor::Args),
+    /// Tell who used the kubelet's API by which right, and which role would be enough
+    Report(Box<report::Args>),
+    /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
+    Rbac(rbac::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -53,6 +62,13 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Report(args) => {
+                if let Some(problem) = args.problem() {
+                    Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
+                }
+                report::run(*args)
+            }
+            Command::Rbac(args) => rbac::run(args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

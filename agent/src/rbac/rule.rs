@@ -139,6 +139,12 @@ impl SubresourceSet {
         self.contains(subresource) && self.named & 1 << subresource as u16 == 0
     }
 
+    /// Those that are left when one is no longer named; what `*` and `*/subresource` match stays.
+    #[must_use]
+    pub const fn without(self, subresource: Subresource) -> Self {
+        Self { named: self.named & !(1 << subresource as u16), ..self }
+    }
+
     /// Whether `*` is in it.
     pub const fn is_all(self) -> bool {
         self.all

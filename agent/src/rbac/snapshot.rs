@@ -128,6 +128,12 @@ impl Snapshot {
         grounds
     }
 
+    /// Whether this binding of this role is among what allows it.
+    pub fn explains(&self, who: &Who<'_>, question: Question<'_>, binding: &str, role: &str) -> bool {
+        let ground = self.bindings.get_key_value(binding).and_then(|(name, binding)| self.ground(name, binding, who, question));
+        ground.is_some_and(|ground| *ground.role == *role)
+    }
+
     /// A role with rules for nodes.
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.get(name)
@@ -149,6 +155,10 @@ impl Snapshot {
     }
 
     /// The bindings that name the caller; one that names them twice comes twice.
+    pub fn bindings_of<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, Binding)> {
+        self.bound(who).map(|(name, binding)| (name, binding.unpack()))
+    }
+
     fn bound<'a>(&'a self, who: &'a Who<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Packed)> {
         let hashes = std::iter::once(hash(false, who.user)).chain(who.groups.iter().map(|group| hash(true, group)));
         let names = hashes.flat_map(|hash| self.by_subject.range((hash, Arc::default())..).take_while(move |(other, _)| *other == hash));

@@ -142,11 +142,25 @@ pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
 }
 
-/// How promtool of Prometheus 3.16.0 is made. Only tests of the metrics need it, so it goes without service discovery: with all of
-/// that it takes nine minutes of processor time.
-pub fn promtool() -> Recipe {
-    let recipe = tool("promtool", "github.com/prometheus/prometheus/cmd/promtool".to_owned(), "promtool", "3.16.0");
-    Recipe { tags: "remove_all_sd", ..recipe }
+/// The programs of Prometheus 3.16.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrometheusProgram {
+    /// `prometheus`, the server. Its pages are not built: only its API is asked.
+    Server,
+    /// `promtool`, which checks metrics and makes blocks of synthetic ones.
+    Promtool,
+}
+
+impl PrometheusProgram {
+    /// How it is made. Without service discovery: with all of that it takes nine minutes of processor time.
+    pub fn recipe(self) -> Recipe {
+        let name = match self {
+            Self::Server => "prometheus",
+            Self::Promtool => "promtool",
+        };
+        let recipe = tool(name, format!("github.com/prometheus/prometheus/cmd/{name}"), "prometheus", "3.16.0");
+        Recipe { tags: "remove_all_sd", ..recipe }
+    }
 }
 
 fn tool(name: &'static str, package: String, module: &str, version: &str) -> Recipe {
@@ -198,7 +212,7 @@ mod tests {
             (Release::V1_37.program(KubernetesProgram::Kubectl), "k8s.io/kubernetes v1.37.2"),
             (etcd(), "go.etcd.io/etcd/server/v3 v3.6.6"),
             (ContainerdProgram::Ctr.recipe(), "github.com/containerd/containerd/v2 v2.2.0"),
-            (promtool(), "github.com/prometheus/prometheus v0.316.0"),
+            (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
         ];
         for (recipe, pin) in pins {
