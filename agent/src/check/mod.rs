@@ -75,9 +75,14 @@ impl Report {
     pub fn new(objects: &Objects, manifests: Option<Manifests>, policy: &Policy) -> Self {
         let reach = Reach::of(&objects.snapshot, Subresource::Proxy);
         let labels = manifests.as_ref().map(aggregated).unwrap_or_default();
+        let mut verbs: BTreeMap<&Subject, VerbSet> = BTreeMap::new();
+        for holder in &reach.holders {
+            let set = verbs.entry(&holder.subject).or_default();
+            *set = set.union(holder.by.verbs);
+        }
         let mut findings = Vec::new();
         for holders in reach.holders.chunk_by(|one, other| (&one.subject, &one.binding) == (&other.subject, &other.binding)) {
-            findings.extend(held(holders, &reach.holders, objects, policy));
+            findings.extend(held(holders, &verbs, objects, policy));
         }
         findings.extend(reach.doubts.iter().map(|doubt| doubted(doubt, objects)));
         findings.extend(reach.unbound.chunk_by(|one, other| one.role == other.role).filter_map(|rules| unbound(rules, objects, &labels)));
@@ -156,13 +161,14 @@ impl Finding {
     }
 }
 
-/// What one binding gives to one subject; `None` if that is no verb at all.
-fn held(holders: &[Holder], all: &[Holder], objects: &Objects, policy: &Policy) -> Option<Finding> {
+/// What one binding gives to one subject. `all` is what each subject has by all bindings.
+fn held(holders: &[Holder], all: &BTreeMap<&Subject, VerbSet>, objects: &Objects, policy: &Policy) -> Option<Finding> {
     let first = holders.first()?;
     let (subject, role) = (&first.subject, &first.by.role);
     let mut finding = of_rules(&holders.iter().map(|holder| &holder.by), objects)?;
-    let together =
-        all.iter().filter(|other| applies_to(&other.subject, subject)).fold(VerbSet::default(), |set, other| set.union(other.by.verbs));
+    let groups = groups(subject);
+    let having = std::iter::once(subject).chain(&groups).filter_map(|subject| all.get(subject));
+    let together = having.fold(VerbSet::default(), |set, verbs| set.union(*verbs));
     let execs = finding.verbs.contains(Verb::Get) || finding.verbs.contains(Verb::Create);
     let is_api_server = subject.kind == SubjectKind::User && policy.api_server_users.iter().any(|user| **user == *subject.name);
     finding.kind = if is_api_server || builtin::is_holder(subject, role) {
@@ -248,16 +254,15 @@ fn of_rules<'a>(rules: &(impl Iterator<Item = &'a ByRule> + Clone), objects: &Ob
     })
 }
 
-/// Whether what is given to one subject is given to another: itself, or a group that it is in by what it is.
-fn applies_to(given: &Subject, subject: &Subject) -> bool {
-    let groups = |groups: &[&str]| given.kind == SubjectKind::Group && groups.contains(&&*given.name);
-    given == subject
-        || match subject.as_service_account() {
-            Some((namespace, _)) => {
-                groups(&["system:authenticated", "system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")])
-            }
-            None => subject.kind == SubjectKind::User && *subject.name != *ANONYMOUS && groups(&["system:authenticated"]),
+/// The groups that a subject is in by what it is.
+fn groups(subject: &Subject) -> Vec<Subject> {
+    match subject.as_service_account() {
+        Some((namespace, _)) => {
+            ["system:authenticated", "system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")].map(Subject::group).into()
         }
+        None if subject.kind == SubjectKind::User && *subject.name != *ANONYMOUS => vec![Subject::group("system:authenticated")],
+        None => Vec::new(),
+    }
 }
 
 const ANONYMOUS: &str = "system:anonymous";

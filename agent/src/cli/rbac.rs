@@ -5,12 +5,15 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use super::output::{FailOn, colours, print};
+use super::{
+    cluster::ClusterArgs,
+    output::{FailOn, colours, print},
+};
 use crate::{
     check::{Policy, Report},
     inert::Inert,
-    judge,
-    manifest,
+    judge, manifest,
+    manifest::Objects,
 };
 
 /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
@@ -28,12 +31,8 @@ pub(super) struct Args {
     /// Manifests: files, directories, or - for standard input; without any, the cluster is asked
     #[arg(env = "KUBEWITNESS_MANIFESTS", value_name = "PATH", value_delimiter = ',')]
     paths: Vec<PathBuf>,
-    /// The kubeconfig of the cluster; $KUBECONFIG, ~/.kube/config or the pod's own if not given
-    #[arg(long, env = "KUBEWITNESS_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The context in the kubeconfig; its current one if not given
-    #[arg(long, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Somebody who may have it: ServiceAccount:NAMESPACE/NAME, User:NAME, Group:NAME, ClusterRole:NAME or a username; repeatable
     #[arg(long, env = "KUBEWITNESS_ALLOW", value_name = "SUBJECT", value_delimiter = ',')]
     allow: Vec<String>,
@@ -63,12 +62,17 @@ enum Output {
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let policy = Policy { api_server_users: args.apiserver_user, allow: args.allow };
-    let manifests = manifest::read(&args.paths)?;
-    for problem in &manifests.problems {
-        eprintln!("kubewitness: {}", Inert(&problem.to_string()));
-    }
-    let broken = !manifests.problems.is_empty();
-    let report = Report::new(&manifests.objects(), Some(manifests), &policy);
+    let (report, broken) = if args.paths.is_empty() {
+        let objects = Objects { snapshot: args.cluster.load()?.snapshot, ..Objects::default() };
+        (Report::new(&objects, None, &policy), false)
+    } else {
+        let manifests = manifest::read(&args.paths)?;
+        for problem in &manifests.problems {
+            eprintln!("kubewitness: {}", Inert(&problem.to_string()));
+        }
+        let broken = !manifests.problems.is_empty();
+        (Report::new(&manifests.objects(), Some(manifests), &policy), broken)
+    };
     for name in &report.needless {
         eprintln!("kubewitness: --allow {} is about nobody: take it out, or write it as `who` in -o json", Inert(name));
     }

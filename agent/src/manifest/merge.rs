@@ -32,30 +32,15 @@ pub enum Unsure {
     Elsewhere,
 }
 
+/// Comparisons of labels, for all roles that gather together. Beyond it is unknown what they gather, as it is at any rate.
+const COMPARISONS: usize = 10_000_000;
+
 impl Manifests {
     /// All objects. Of roles that come more than once all rules count, and of bindings all subjects: which one is applied last is not known.
     pub fn objects(&self) -> Objects {
         let mut objects = Objects::default();
-        let mut roles: BTreeMap<Arc<str>, Role> = BTreeMap::new();
-        for manifest in &self.roles {
-            let gathered = self.roles.iter().filter(|other| is_gathered(manifest, other));
-            let role = roles.entry(manifest.name.clone()).or_default();
-            for part in std::iter::once(manifest).chain(gathered) {
-                objects.add_rules(&manifest.name, role, part);
-            }
-            if !manifest.gathers.is_empty() {
-                role.malformed = true;
-                objects.unsure.insert(manifest.name.clone(), Unsure::Gathers);
-            }
-            objects.roles.entry(manifest.name.clone()).or_insert_with(|| manifest.place.clone());
-        }
-        let mut bindings: BTreeMap<Arc<str>, Binding> = BTreeMap::new();
-        for manifest in &self.bindings {
-            let known = bindings.get(&manifest.name);
-            let merged = known.map_or_else(|| manifest.binding.clone(), |known| both(known, &manifest.binding));
-            bindings.insert(manifest.name.clone(), merged);
-            objects.bindings.entry(manifest.name.clone()).or_insert_with(|| manifest.place.clone());
-        }
+        let mut roles = self.merged_roles(&mut objects);
+        let bindings = self.merged_bindings(&mut objects);
         for name in bindings.values().filter_map(|binding| binding.role.clone()) {
             roles.entry(name.clone()).or_insert_with(|| {
                 builtin::role(&name).unwrap_or_else(|| {
@@ -69,37 +54,70 @@ impl Manifests {
         objects.snapshot = Snapshot::of(roles.chain(bindings));
         objects
     }
+
+    fn merged_roles(&self, objects: &mut Objects) -> BTreeMap<Arc<str>, Role> {
+        let gatherable: Vec<_> = self.roles.iter().filter(|role| !role.labels.is_empty() && !role.rules.is_empty()).collect();
+        let mut comparisons = 0;
+        let mut parts: BTreeMap<Arc<str>, Vec<&RoleManifest>> = BTreeMap::new();
+        for manifest in &self.roles {
+            let of_name = parts.entry(manifest.name.clone()).or_default();
+            of_name.push(manifest);
+            objects.roles.entry(manifest.name.clone()).or_insert_with(|| manifest.place.clone());
+            if !manifest.gathers.is_empty() {
+                objects.unsure.insert(manifest.name.clone(), Unsure::Gathers);
+                comparisons += gatherable.len();
+                if comparisons <= COMPARISONS {
+                    of_name.extend(gatherable.iter().filter(|other| is_gathered(manifest, other)));
+                }
+            }
+        }
+        parts.into_iter().map(|(name, parts)| (name.clone(), objects.merged_role(&name, &parts))).collect()
+    }
+
+    fn merged_bindings(&self, objects: &mut Objects) -> BTreeMap<Arc<str>, Binding> {
+        let mut parts: BTreeMap<Arc<str>, Vec<&Binding>> = BTreeMap::new();
+        for manifest in &self.bindings {
+            parts.entry(manifest.name.clone()).or_default().push(&manifest.binding);
+            objects.bindings.entry(manifest.name.clone()).or_insert_with(|| manifest.place.clone());
+        }
+        parts.into_iter().map(|(name, parts)| (name, merged_binding(&parts))).collect()
+    }
 }
 
 impl Objects {
-    /// Adds the rules of a manifest to a role. Those that come second get numbers of their own.
-    fn add_rules(&mut self, name: &Arc<str>, role: &mut Role, from: &RoleManifest) {
-        role.malformed |= from.role.malformed;
-        role.other_rules |= from.role.other_rules;
-        let mut rules = std::mem::take(&mut role.rules).into_vec();
-        let taken = rules.iter().map(|rule| rule.index.saturating_add(1)).max().unwrap_or(0);
-        for (rule, place) in from.role.rules.iter().zip(&from.rules) {
-            let index = rule.index.saturating_add(taken);
-            self.rules.entry((name.clone(), index)).or_insert_with(|| place.clone());
-            rules.push(Rule { index, ..rule.clone() });
+    /// The rules of manifests of one role. Those of the second and of further ones get numbers of their own.
+    fn merged_role(&mut self, name: &Arc<str>, parts: &[&RoleManifest]) -> Role {
+        let mut role = Role { malformed: self.unsure.contains_key(name), ..Role::default() };
+        let mut rules: Vec<Rule> = Vec::new();
+        for part in parts {
+            role.malformed |= part.role.malformed;
+            role.other_rules |= part.role.other_rules;
+            let taken = rules.last().map_or(0, |rule| rule.index.saturating_add(1));
+            for (rule, place) in part.role.rules.iter().zip(&part.rules) {
+                let index = rule.index.saturating_add(taken);
+                self.rules.entry((name.clone(), index)).or_insert_with(|| place.clone());
+                rules.push(Rule { index, ..rule.clone() });
+            }
         }
         role.rules = rules.into();
+        role
     }
 }
 
 /// Whether one role takes the rules of another, as far as labels tell.
 fn is_gathered(by: &RoleManifest, other: &RoleManifest) -> bool {
-    let selectors = by.gathers.iter().flatten();
-    other.name != by.name && selectors.into_iter().any(|wanted| wanted.iter().all(|(key, value)| other.labels.get(key) == Some(value)))
+    let mut selectors = by.gathers.iter().flatten();
+    other.name != by.name && selectors.any(|wanted| wanted.iter().all(|(key, value)| other.labels.get(key) == Some(value)))
 }
 
-/// Two bindings of one name. A binding's role cannot be changed, so of two with different roles it is unknown which one there is.
-fn both(one: &Binding, other: &Binding) -> Binding {
-    let same = one.role == other.role;
+/// Bindings of one name. A binding's role cannot be changed, so of several with different roles it is unknown which one there is.
+fn merged_binding(parts: &[&Binding]) -> Binding {
+    let role = parts.first().and_then(|binding| binding.role.clone());
+    let same = parts.iter().all(|binding| binding.role == role);
     Binding {
-        role: one.role.clone().filter(|_| same),
-        subjects: one.subjects.iter().chain(&other.subjects).cloned().collect(),
-        malformed: one.malformed || other.malformed || !same,
+        role: role.filter(|_| same),
+        subjects: parts.iter().flat_map(|binding| binding.subjects.iter().cloned()).collect(),
+        malformed: !same || parts.iter().any(|binding| binding.malformed),
     }
 }
 

@@ -41,21 +41,24 @@ pub struct Way {
     pub rule: u16,
 }
 
-/// The ways before and after.
-type Ways = (Vec<Way>, Vec<Way>);
+#[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Ways {
+    before: Vec<Way>,
+    after: Vec<Way>,
+}
 
 /// The difference between a caller's rights by these objects and by those, in the order of [`Change`] and resource.
 pub(super) fn diff(caller: &Caller, before: &Snapshot, after: &Snapshot) -> Vec<Line> {
     let mut rights: BTreeMap<(String, &'static str), Ways> = BTreeMap::new();
-    each(caller, before, |right, way| rights.entry(right).or_default().0.push(way));
-    each(caller, after, |right, way| rights.entry(right).or_default().1.push(way));
+    each(caller, before, |right, way| rights.entry(right).or_default().before.push(way));
+    each(caller, after, |right, way| rights.entry(right).or_default().after.push(way));
     let mut lines: BTreeMap<(String, Ways), Vec<&'static str>> = BTreeMap::new();
-    for ((resource, verb), (mut before, mut after)) in rights {
-        before.sort();
-        after.sort();
-        lines.entry((resource, (before, after))).or_default().push(verb);
+    for ((resource, verb), mut ways) in rights {
+        ways.before.sort();
+        ways.after.sort();
+        lines.entry((resource, ways)).or_default().push(verb);
     }
-    let line = |((resource, (before, after)), verbs): ((String, Ways), _)| {
+    let line = |((resource, Ways { before, after }), verbs): ((String, Ways), _)| {
         let change = match (before.is_empty(), after.is_empty()) {
             (true, _) => Change::Comes,
             (_, true) => Change::Goes,

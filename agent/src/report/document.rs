@@ -13,6 +13,9 @@ use crate::rbac::Subject;
 /// The version of the document.
 pub const VERSION: &str = "kubewitness.dev/report/v1";
 
+/// Of the nodes that are too old for a role so many are named; `coverage.nodes` has the versions of all.
+const NAMED: usize = 20;
+
 /// The report as a document.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,7 +75,8 @@ struct Note {
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    finding: &'static str,
+    #[serde(rename = "finding")]
+    id: &'static str,
     severity: &'static str,
     #[serde(flatten)]
     identity: Identity,
@@ -237,9 +241,16 @@ struct WayOf {
 struct Kubelet {
     needs: Option<String>,
     gate_is_enough_in: Option<String>,
-    too_old: Vec<String>,
-    only_with_gate: Vec<String>,
-    version_unknown: Vec<String>,
+    too_old: Nodes,
+    only_with_gate: Nodes,
+    version_unknown: Nodes,
+}
+
+/// How many nodes, and the first of them by name.
+#[derive(Debug, Serialize)]
+struct Nodes {
+    count: usize,
+    first: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -286,7 +297,7 @@ impl Document {
                 .findings
                 .iter()
                 .map(|(finding, who, found)| Finding {
-                    finding: finding.id(),
+                    id: finding.id(),
                     severity: finding.severity().as_str(),
                     identity: who.into(),
                     count: found.count,
@@ -434,13 +445,15 @@ fn step(step: &Step) -> StepOf {
 }
 
 fn kubelet(upgrade: &super::Upgrade) -> Kubelet {
-    let names = |nodes: &[(String, String)]| nodes.iter().map(|(name, _)| name.clone()).collect();
+    let nodes =
+        |all: &[(String, String)]| Nodes { count: all.len(), first: all.iter().take(NAMED).map(|(name, _)| name.clone()).collect() };
+    let unknown = &upgrade.unknown;
     Kubelet {
         needs: upgrade.needs.map(|release| release.to_string()),
         gate_is_enough_in: upgrade.gate_is_enough.then(|| super::Release::WITH_GATE.to_string()),
-        too_old: names(&upgrade.too_old),
-        only_with_gate: names(&upgrade.with_gate),
-        version_unknown: upgrade.unknown.clone(),
+        too_old: nodes(&upgrade.too_old),
+        only_with_gate: nodes(&upgrade.with_gate),
+        version_unknown: Nodes { count: unknown.len(), first: unknown.iter().take(NAMED).cloned().collect() },
     }
 }
 

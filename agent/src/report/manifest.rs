@@ -96,15 +96,11 @@ impl fmt::Display for BindingManifest<'_> {
         let name = quoted(&self.0.name);
         writeln!(f, "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata:\n  name: {name}")?;
         writeln!(f, "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: {name}\nsubjects:")?;
-        match self.0.subject.as_service_account() {
-            Some((namespace, name)) => {
-                writeln!(f, "- kind: ServiceAccount\n  namespace: {}\n  name: {}", quoted(namespace), quoted(name))
-            }
-            None => {
-                let kind = self.0.subject.kind.as_str();
-                writeln!(f, "- apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {}", quoted(&self.0.subject.name))
-            }
+        let subject = &self.0.subject;
+        if let Some((namespace, name)) = subject.as_service_account() {
+            return writeln!(f, "- kind: ServiceAccount\n  namespace: {}\n  name: {}", quoted(namespace), quoted(name));
         }
+        writeln!(f, "- apiGroup: rbac.authorization.k8s.io\n  kind: {}\n  name: {}", subject.kind.as_str(), quoted(&subject.name))
     }
 }
 

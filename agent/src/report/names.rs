@@ -9,6 +9,20 @@ use crate::rbac::Subject;
 /// A name is at most this long (`IsDNS1123Subdomain`; RBAC names are path segments and would bear more).
 const LONGEST: usize = 253;
 
+/// What a binding to this caller names. An API server takes only valid names for a `ServiceAccount` (`ValidateServiceAccountName`); somebody
+/// who is only called like one is a user.
+pub(super) fn bindable(username: &str) -> Subject {
+    let subject = Subject::of_username(username);
+    let is_inner = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let is_label = |label: &str| {
+        label.starts_with(is_inner) && label.ends_with(is_inner) && label.chars().all(|character| is_inner(character) || character == '-')
+    };
+    match subject.as_service_account() {
+        Some((_, name)) if name.len() > LONGEST || !name.split('.').all(is_label) => Subject::user(username),
+        _ => subject,
+    }
+}
+
 /// Names that were given out, each once.
 #[derive(Debug, Default)]
 pub(super) struct Names(BTreeSet<String>);
@@ -41,6 +55,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn who_is_only_called_like_a_service_account_is_a_user() {
+        let sa = |name: &str| format!("system:serviceaccount:ns:{name}");
+        for (name, is_one) in
+            [("agent", true), ("a.b-c", true), ("Agent", false), ("a b", false), ("-a", false), ("a..b", false), ("a_b", false)]
+        {
+            assert_eq!(bindable(&sa(name)).as_service_account().is_some(), is_one, "{name}");
+        }
+    }
 
     #[test]
     fn names_of_subjects() {

@@ -11,9 +11,9 @@ use super::{
     advice::verb_is_assumed,
     diff,
     grants::uses_proxy,
-    names::Names,
+    names::{Names, bindable},
     proof::{self, Proof},
-    steps, users,
+    steps, upgrade::Need, users,
     words::counted,
 };
 use crate::judge::Finding;
@@ -42,7 +42,7 @@ pub struct Replacement {
     /// How its rights on `nodes/*` change.
     pub diff: Vec<Line>,
     /// Which kubelets honour the role.
-    pub upgrade: Upgrade,
+    pub upgrade: Arc<Upgrade>,
     /// What the RBAC objects say afterwards; `None` without them.
     pub proof: Option<Proof>,
     /// What the kubelets said granted its requests, each with its count.
@@ -113,9 +113,10 @@ pub(super) fn replacements(
     let bound_to = cluster.map(|cluster| steps::BoundTo::of(&cluster.snapshot));
     let bindings = cluster.into_iter().flat_map(|cluster| cluster.snapshot.bindings());
     let unreadable = bindings.filter(|(_, binding)| binding.malformed).map(|(name, binding)| (name.clone(), binding)).collect();
-    let mut advisor = Advisor { observed, cluster, coverage, grants, bound_to, unreadable, names: Names::default() };
+    let mut advisor =
+        Advisor { observed, cluster, coverage, grants, bound_to, unreadable, upgrades: BTreeMap::new(), names: Names::default() };
     let mut all = Vec::new();
-    for user in wanted.into_iter().filter(|user| !origin.is_api_server(user)) {
+    for user in wanted.into_iter().filter(|user| !user.is_empty() && !origin.is_api_server(user)) {
         let who = Who::User(user.to_owned());
         all.extend(advisor.advise(&who, user, uses.get(&who).map_or(&[], Vec::as_slice)));
     }
@@ -132,27 +133,29 @@ struct Advisor<'a> {
     bound_to: Option<steps::BoundTo>,
     /// Bindings that could not be read whole.
     unreadable: Vec<(Arc<str>, rbac::Binding)>,
+    upgrades: BTreeMap<Need, Arc<Upgrade>>,
     names: Names,
 }
 
 impl Advisor<'_> {
     /// `None` for an identity that neither holds nor used `nodes/proxy`.
-    fn advise(&mut self, who: &Who, user: &str, uses: &[(&Use, u64)]) -> Option<Replacement> {
+    fn advise(&mut self, who: &Who, user: &str, requests: &[(&Use, u64)]) -> Option<Replacement> {
         let known = self.observed.identities.get(who);
         let caller = Caller::new(user, known);
         let named = caller.groups.iter().map(String::as_str).chain([user]);
         let grants: Vec<&rbac::Holder> =
             named.filter_map(|name| self.grants.get(name)).flatten().copied().filter(|grant| caller.is(&grant.subject)).collect();
         let through_api_server = known.map_or(0, |seen| seen.through_api_server);
-        let used = through_api_server > 0 || uses.iter().any(|(seen, _)| uses_proxy(seen));
-        if !used && grants.iter().all(|grant| builtin::is_holder(&grant.subject, &grant.by.role)) {
+        let needs_proxy = through_api_server > 0 || requests.iter().any(|(seen, _)| uses_proxy(seen));
+        if !needs_proxy && grants.iter().all(|grant| builtin::is_holder(&grant.subject, &grant.by.role)) {
             return None;
         }
-        let done = Done::of(uses, through_api_server);
-        let subject = Subject::of_username(user);
+        let done = Done::of(requests, through_api_server);
+        let subject = bindable(user);
         let before = self.cluster.map(|cluster| proof::around(&caller, &cluster.snapshot, &self.unreadable));
         let endpoints = done.covers.values().flat_map(BTreeMap::keys);
-        let upgrade = Upgrade::of(endpoints, self.coverage);
+        let need = Need::of(endpoints);
+        let upgrade = self.upgrades.entry(need).or_insert_with(|| Arc::new(Upgrade::of(need, self.coverage))).clone();
         let verdict = done.verdict(&caller, &upgrade);
         let rights: BTreeMap<Right, Option<BTreeSet<String>>> =
             done.covers.keys().map(|right| (*right, before.as_ref().and_then(|before| proof::limits(&caller, before, *right)))).collect();
@@ -165,12 +168,12 @@ impl Advisor<'_> {
         let after = before.as_ref().map(|before| after(before, role.as_ref(), if verdict.takes_away() { &steps } else { &[] }));
         let seen_on = known.map(|seen| &seen.nodes).filter(|nodes| !nodes.is_empty());
         Some(Replacement {
-            basis: self.basis(uses, seen_on),
+            basis: self.basis(requests, seen_on),
             before: before.as_ref().map(|before| roles(&steps, before)).unwrap_or_default(),
             diff: before.as_ref().zip(after.as_ref()).map(|(before, after)| diff::diff(&caller, before, after)).unwrap_or_default(),
             proof: after.as_ref().map(|after| Proof::of(&caller, after, &rights, seen_on)),
             granted_by: known.map(|seen| seen.granted_by.clone()).unwrap_or_default(),
-            caveats: self.caveats(who, &caller, known, uses, &done),
+            caveats: self.caveats(who, &caller, known, requests, &done),
             covers: done.covers,
             kept: done.kept,
             subject,

@@ -35,12 +35,15 @@ impl NewRole {
         for (right, nodes) in rights {
             verbs.entry((right.subresource, nodes)).or_default().insert(right.verb);
         }
-        let mut rules: BTreeMap<(Vec<&'static str>, &Option<BTreeSet<String>>), BTreeSet<Subresource>> = BTreeMap::new();
+        let mut rules: Vec<NewRule> = Vec::new();
         for ((subresource, nodes), verbs) in verbs {
-            rules.entry((words(&verbs), nodes)).or_default().insert(subresource);
+            let verbs = words(&verbs);
+            match rules.iter_mut().find(|rule| rule.verbs == verbs && rule.nodes == *nodes) {
+                Some(rule) => _ = rule.subresources.insert(subresource),
+                None => rules.push(NewRule { subresources: [subresource].into(), verbs, nodes: nodes.clone() }),
+            }
         }
-        let rules = rules.into_iter().map(|((verbs, nodes), subresources)| NewRule { subresources, verbs, nodes: nodes.clone() });
-        Self { name, subject, rules: rules.collect() }
+        Self { name, subject, rules }
     }
 
     /// The RBAC objects that it stands for.
@@ -88,17 +91,16 @@ mod tests {
             of(Subresource::Healthz, Verb::Get),
             limited(Subresource::Configz, Verb::Get),
         ]);
-        let role = NewRole::new("r".into(), Subject::user("u"), &rights);
-        let rules: Vec<_> =
-            role.rules.iter().map(|rule| (rule.resources().join(" "), rule.verbs.join(" "), rule.nodes.is_some())).collect();
+        let new = NewRole::new("r".into(), Subject::user("u"), &rights);
+        let rules: Vec<_> = new.rules.iter().map(|rule| (rule.resources().join(" "), rule.verbs.join(" "), rule.nodes.is_some())).collect();
         let rule = |resources: &str, verbs: &str, limited| (resources.to_owned(), verbs.to_owned(), limited);
         assert_eq!(
             rules,
             [
+                rule("nodes/stats", "get create", false),
                 rule("nodes/metrics", "*", false),
                 rule("nodes/healthz nodes/pods", "get", false),
                 rule("nodes/configz", "get", true),
-                rule("nodes/stats", "get create", false),
             ]
         );
     }

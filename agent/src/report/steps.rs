@@ -44,12 +44,12 @@ pub enum Action {
 }
 
 /// The steps for a caller who holds `nodes/proxy` by these grants.
-pub(super) fn steps(caller: &Caller, grants: &[&rbac::Holder], snapshot: &Snapshot, roles: &BoundTo) -> Vec<Step> {
+pub(super) fn steps(caller: &Caller, grants: &[&rbac::Holder], snapshot: &Snapshot, bound_to: &BoundTo) -> Vec<Step> {
     let mut by_subject: BTreeMap<(&Arc<str>, &Subject), &rbac::Holder> = BTreeMap::new();
     for grant in grants.iter().filter(|grant| caller.is(&grant.subject)) {
         by_subject.entry((&grant.binding, &grant.subject)).or_insert(grant);
     }
-    by_subject.into_values().filter_map(|grant| step(caller, grant, snapshot, roles)).collect()
+    by_subject.into_values().filter_map(|grant| step(caller, grant, snapshot, bound_to)).collect()
 }
 
 /// The subjects of each role, by whatever binding.
@@ -75,7 +75,7 @@ impl BoundTo {
     }
 }
 
-fn step(caller: &Caller, grant: &rbac::Holder, snapshot: &Snapshot, roles: &BoundTo) -> Option<Step> {
+fn step(caller: &Caller, grant: &rbac::Holder, snapshot: &Snapshot, bound_to: &BoundTo) -> Option<Step> {
     let role = snapshot.role(&grant.by.role)?;
     let binding = snapshot.binding(&grant.binding)?;
     let giving: Vec<&Rule> = role.rules.iter().filter(|rule| rule.subresources.contains(Subresource::Proxy)).collect();
@@ -89,14 +89,20 @@ fn step(caller: &Caller, grant: &rbac::Holder, snapshot: &Snapshot, roles: &Boun
     } else if role.malformed || binding.malformed {
         (Action::Unreadable, bound)
     } else if role.other_rules {
-        (Action::EditRole, others(roles.role(&grant.by.role)))
+        (Action::EditRole, others(bound_to.role(&grant.by.role)))
     } else if bound.is_empty() {
         (Action::DeleteBinding, bound)
     } else {
         (Action::RemoveSubject, bound)
     };
-    let rules = giving.iter().map(|rule| rule.index).collect();
-    Some(Step { binding: grant.binding.clone(), role: grant.by.role.clone(), rules, subject: grant.subject.clone(), action, others })
+    Some(Step {
+        binding: grant.binding.clone(),
+        role: grant.by.role.clone(),
+        rules: giving.iter().map(|rule| rule.index).collect(),
+        subject: grant.subject.clone(),
+        action,
+        others,
+    })
 }
 
 impl Action {

@@ -18,13 +18,27 @@ pub struct Upgrade {
     pub unknown: Vec<String>,
 }
 
-impl Upgrade {
-    /// What the use of these endpoints needs, compared with the nodes that are known: a workload may come to any of them.
-    pub(super) fn of<'a>(endpoints: impl Iterator<Item = &'a Endpoint> + Clone, coverage: &Coverage) -> Self {
-        let Some(needs) = endpoints.clone().filter_map(Release::first_with_right_for).max() else { return Self::default() };
+/// What a set of endpoints needs; of few kinds, so that what was concluded about thousands of nodes is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Need {
+    release: Option<Release>,
+    gate_is_enough: bool,
+}
+
+impl Need {
+    pub(super) fn of<'a>(endpoints: impl Iterator<Item = &'a Endpoint> + Clone) -> Self {
+        let release = endpoints.clone().filter_map(Release::first_with_right_for).max();
         let mut newer = endpoints.filter(|endpoint| Release::first_with_right_for(endpoint) > Some(Release::WITH_GATE));
-        let gate_is_enough = needs == Release::FINE_GRAINED && newer.all(Release::gate_is_enough_for);
-        let mut upgrade = Self { needs: Some(needs), gate_is_enough, ..Self::default() };
+        Self { release, gate_is_enough: release == Some(Release::FINE_GRAINED) && newer.all(Release::gate_is_enough_for) }
+    }
+}
+
+impl Upgrade {
+    /// What is needed, compared with the nodes that are known: a workload may come to any of them.
+    pub(super) fn of(need: Need, coverage: &Coverage) -> Self {
+        let Need { release, gate_is_enough } = need;
+        let Some(needs) = release else { return Self::default() };
+        let mut upgrade = Self { needs: release, gate_is_enough, ..Self::default() };
         for (name, node) in &coverage.nodes {
             let version = node.kubelet.as_deref();
             match version.and_then(Release::parse) {

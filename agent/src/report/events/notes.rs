@@ -113,9 +113,10 @@ impl Odd {
             Self::DuplicatesForgotten => {
                 "there are more requests than can be remembered: one that comes again after millions of others counts twice".into()
             }
-            Self::Unfinished => {
-                of("request has no end: it still runs, or its end was lost", "requests have no end: they still run, or their ends were lost")
-            }
+            Self::Unfinished => of(
+                "request has no end: it still runs, or its end was lost",
+                "requests have no end: they still run, or their ends were lost",
+            ),
             Self::ClockJump => of("time a node's clock went back", "times a node's clock went back"),
             Self::TimeOutside => of(
                 "time is more than a week away from the others and not in the window, though what happened then is counted",
@@ -131,7 +132,9 @@ impl Odd {
                 "name of an identity, node, group or binding is beyond what is kept",
                 "names of identities, nodes, groups or bindings are beyond what is kept",
             ),
-            Self::DamagedFile => of("compressed file is damaged or cut: its end is missing", "compressed files are damaged or cut: their ends are missing"),
+            Self::DamagedFile => {
+                of("compressed file is damaged or cut: its end is missing", "compressed files are damaged or cut: their ends are missing")
+            }
             Self::UnreadFile => of("file could not be read to its end", "files could not be read to their end"),
         }
     }

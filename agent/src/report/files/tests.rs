@@ -82,7 +82,8 @@ fn what_a_broken_file_still_tells_is_taken() {
     let folder = Folder::new("broken");
     let text = events(0..20_000);
     for (name, whole) in [("cut.gz", gzip(&text)), ("cut.zst", zstd(&text))] {
-        let observed = read_events(&[folder.file(name, &whole[..whole.len() * 9 / 10]), folder.file("good.log", events(90_000..90_001))], |_| ());
+        let observed =
+            read_events(&[folder.file(name, &whole[..whole.len() * 9 / 10]), folder.file("good.log", events(90_000..90_001))], |_| ());
         let observed = observed.unwrap();
         let count: u64 = observed.uses.values().sum();
         assert!((1..20_001).contains(&count), "{name}: {count}");
@@ -102,7 +103,16 @@ fn what_a_broken_file_still_tells_is_taken() {
 #[test]
 fn directories_are_read_by_name_and_to_the_bottom() {
     let folder = Folder::new("directory");
-    let names = ["a.jsonl", "b.json", "c.log", "d/e/f.jsonl.gz", "events.jsonl.1", "events.jsonl.2.gz", "0.log.20260304-050607", "g.jsonl-20260304"];
+    let names = [
+        "a.jsonl",
+        "b.json",
+        "c.log",
+        "d/e/f.jsonl.gz",
+        "events.jsonl.1",
+        "events.jsonl.2.gz",
+        "0.log.20260304-050607",
+        "g.jsonl-20260304",
+    ];
     for (id, name) in names.iter().enumerate() {
         folder.file(name, event(&id.to_string()));
     }

@@ -156,7 +156,9 @@ impl Page {
             }
             for (name, rules) in &replacement.before {
                 self.line(&format!("    # before: ClusterRole {}, as far as it concerns nodes", Inert(name)));
-                rules.iter().for_each(|rule| self.block(&Before(rule).to_string()));
+                for rule in rules {
+                    self.block(&Before(rule).to_string());
+                }
             }
             self.line("    # after");
             self.block(&role.to_string());
@@ -201,19 +203,15 @@ impl Page {
             let text = format!("{}. {later}{}", index + 1, sentences::step(step));
             self.paragraph(&text, 4, 3);
         }
-        match &replacement.proof {
-            Some(proof) => {
-                for line in sentences::proof(replacement, proof) {
-                    self.paragraph(&format!("Checked: {line}"), 4, 2);
-                }
+        if let Some(proof) = &replacement.proof {
+            for line in sentences::proof(replacement, proof) {
+                self.paragraph(&format!("Checked: {line}"), 4, 2);
             }
-            None => {
-                let granted: Vec<String> = replacement.granted_by.keys().cloned().collect();
-                let granted = if granted.is_empty() { "not told".to_owned() } else { some(&granted) };
-                let text = format!("Not checked, without RBAC objects. Granted by, as the kubelets said: {granted}.");
-                self.paragraph(&text, 4, 2);
-            }
+            return;
         }
+        let granted: Vec<String> = replacement.granted_by.keys().cloned().collect();
+        let granted = if granted.is_empty() { "not told".to_owned() } else { some(&granted) };
+        self.paragraph(&format!("Not checked, without RBAC objects. Granted by, as the kubelets said: {granted}."), 4, 2);
     }
 
     fn title(&mut self, title: &str) {
@@ -232,7 +230,9 @@ impl Page {
     }
 
     fn paragraph(&mut self, text: &str, indent: usize, hang: usize) {
-        paragraph(text, indent, hang, self.width).iter().for_each(|line| self.line(line));
+        for line in paragraph(text, indent, hang, self.width) {
+            self.line(&line);
+        }
     }
 
     fn table(&mut self, table: &Table<'_>) {

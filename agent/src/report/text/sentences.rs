@@ -124,7 +124,7 @@ pub(crate) fn proof(replacement: &Replacement, proof: &Proof) -> Vec<String> {
         lines.push(format!("nodes/proxy is still held by {by}, given to {}.", grounds.subject));
     }
     if proof.still.is_empty() && proof.unclear.is_none() {
-        lines.push("nodes/proxy is gone then: no other binding gives it.".to_owned());
+        lines.push("nodes/proxy is gone then: no other binding that was read gives it.".to_owned());
     }
     lines
 }

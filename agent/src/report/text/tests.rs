@@ -153,7 +153,7 @@ What would be enough instead
     1. take ServiceAccount mon/agent out of ClusterRoleBinding agent
        (ClusterRole agent). It stays for: ServiceAccount mon/spare.
     Checked: All these rights are allowed afterwards.
-    Checked: nodes/proxy is gone then: no other binding gives it.
+    Checked: nodes/proxy is gone then: no other binding that was read gives it.
     ! 2 requests refused: attempts, which the role does not cover.
 
   sa mon/console: nodes/proxy cannot be dropped yet; finer rights cover the rest
@@ -194,7 +194,7 @@ What would be enough instead
     - nodes/proxy    get  by agent (agent rule 1)
     1. take ServiceAccount mon/spare out of ClusterRoleBinding agent
        (ClusterRole agent). It stays for: ServiceAccount mon/agent.
-    Checked: nodes/proxy is gone then: no other binding gives it.
+    Checked: nodes/proxy is gone then: no other binding that was read gives it.
 ";
 
 const AT_120: &str = "\
