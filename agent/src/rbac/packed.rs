@@ -5,47 +5,44 @@ use std::sync::Arc;
 use super::subject::SERVICE_ACCOUNT;
 use super::{Binding, Subject, SubjectKind, Who};
 
-/// A [`Binding`] as bytes: a head, then the role and the subjects as texts.
+/// A [`Binding`]: its role, which others share, and all else as bytes: a head, then the subjects.
 ///
-/// A text is its length in four bytes and its content. That of a subject follows a byte for its kind. A `ServiceAccount` is without
-/// what all their usernames begin with.
+/// A subject is a byte for its kind, the length of its name in four bytes, and the name. That of a `ServiceAccount` is without what all
+/// their usernames begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Packed(Box<[u8]>);
+pub(super) struct Packed {
+    role: Option<Arc<str>>,
+    bytes: Box<[u8]>,
+}
 
 /// What a binding hardly ever exceeds, in bytes.
 const USUAL: usize = 512;
 
 const MALFORMED: u8 = 1;
-const HAS_ROLE: u8 = 2;
 /// A listing is going on and has not told it yet.
-const UNTOLD: u8 = 4;
+const UNTOLD: u8 = 2;
 
 impl Packed {
     pub(super) fn of(binding: &Binding) -> Self {
-        let has_role = if binding.role.is_some() { HAS_ROLE } else { 0 };
         let mut bytes = Vec::with_capacity(USUAL);
-        bytes.push(has_role | u8::from(binding.malformed));
-        if let Some(role) = &binding.role {
-            put(&mut bytes, role);
-        }
+        bytes.push(if binding.malformed { MALFORMED } else { 0 });
         for subject in &binding.subjects {
-            match (subject.kind, subject.name.strip_prefix(SERVICE_ACCOUNT)) {
-                (SubjectKind::ServiceAccount, Some(rest)) => {
-                    bytes.push(b'S');
-                    put(&mut bytes, rest);
-                }
-                (kind, _) => {
-                    bytes.push(if kind == SubjectKind::Group { b'G' } else { b'U' });
-                    put(&mut bytes, &subject.name);
-                }
-            }
+            let (kind, name) = match (subject.kind, subject.name.strip_prefix(SERVICE_ACCOUNT)) {
+                (SubjectKind::ServiceAccount, Some(rest)) => (b'S', rest),
+                (SubjectKind::Group, _) => (b'G', &*subject.name),
+                (SubjectKind::User | SubjectKind::ServiceAccount, _) => (b'U', &*subject.name),
+            };
+            bytes.push(kind);
+            // The API server takes no object of more than a few megabytes.
+            bytes.extend(u32::try_from(name.len()).unwrap_or_default().to_le_bytes());
+            bytes.extend(name.as_bytes());
         }
         // Copied, because what is shrunk in place leaves a hole behind it, one for each binding.
-        Self(Box::from(bytes.as_slice()))
+        Self { role: binding.role.clone(), bytes: Box::from(bytes.as_slice()) }
     }
 
     pub(super) fn unpack(&self) -> Binding {
-        Binding { role: self.role().map(Arc::from), subjects: self.subjects().map(Name::subject).collect(), malformed: self.malformed() }
+        Binding { role: self.role.clone(), subjects: self.subjects().map(Name::subject).collect(), malformed: self.malformed() }
     }
 
     pub(super) fn is_untold(&self) -> bool {
@@ -53,7 +50,7 @@ impl Packed {
     }
 
     pub(super) fn set_untold(&mut self, untold: bool) {
-        if let Some(head) = self.0.first_mut() {
+        if let Some(head) = self.bytes.first_mut() {
             *head = *head & !UNTOLD | if untold { UNTOLD } else { 0 };
         }
     }
@@ -62,8 +59,8 @@ impl Packed {
         self.head() & MALFORMED != 0
     }
 
-    pub(super) fn role(&self) -> Option<&str> {
-        if self.head() & HAS_ROLE == 0 { None } else { take(self.0.get(1..)?).map(|(role, _)| role) }
+    pub(super) const fn role(&self) -> Option<&Arc<str>> {
+        self.role.as_ref()
     }
 
     pub(super) fn has_subjects(&self) -> bool {
@@ -80,17 +77,17 @@ impl Packed {
     }
 
     fn head(&self) -> u8 {
-        self.0.first().copied().unwrap_or_default()
+        self.bytes.first().copied().unwrap_or_default()
     }
 
     fn subjects(&self) -> impl Iterator<Item = Name<'_>> {
-        let behind_role = self.role().map_or(1, |role| 1 + LENGTH + role.len());
-        let mut rest = self.0.get(behind_role..).unwrap_or_default();
+        let mut rest = self.bytes.get(1..).unwrap_or_default();
         std::iter::from_fn(move || {
-            let (kind, text) = rest.split_first()?;
-            let (text, behind) = take(text)?;
+            let (kind, behind) = rest.split_first()?;
+            let (length, behind) = behind.split_first_chunk()?;
+            let (text, behind) = behind.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
             rest = behind;
-            Some(Name { kind: *kind, text })
+            Some(Name { kind: *kind, text: std::str::from_utf8(text).ok()? })
         })
     }
 }
@@ -120,22 +117,6 @@ impl Name<'_> {
     }
 }
 
-/// How many bytes tell the length of a text.
-const LENGTH: usize = 4;
-
-fn put(bytes: &mut Vec<u8>, text: &str) {
-    // The API server takes no object of more than a few megabytes.
-    bytes.extend(u32::try_from(text.len()).unwrap_or_default().to_le_bytes());
-    bytes.extend(text.as_bytes());
-}
-
-/// A text and what is behind it.
-fn take(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    let (text, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    Some((std::str::from_utf8(text).ok()?, rest))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -159,7 +140,7 @@ mod tests {
         ) {
             let binding = Binding { role: role.map(Arc::from), subjects: subjects.into(), malformed };
             let packed = Packed::of(&binding);
-            prop_assert_eq!(packed.role(), binding.role.as_deref());
+            prop_assert_eq!(packed.role(), binding.role.as_ref());
             prop_assert_eq!(packed.has_subjects(), !binding.subjects.is_empty());
             prop_assert_eq!(packed.unpack(), binding);
         }

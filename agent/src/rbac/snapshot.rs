@@ -1,5 +1,6 @@
 //! The RBAC objects of a cluster at one time.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub struct Snapshot {
     /// Roles that a listing has not told yet.
     untold_roles: HashSet<Arc<str>>,
     bindings: HashMap<Arc<str>, Packed>,
+    /// The names of the roles that bindings refer to, each kept once, and how many refer to it.
+    referred: HashMap<Arc<str>, u32>,
     /// Which bindings name a subject: the hash of the subject, and the binding. Names that share a hash are told apart in the binding.
     by_subject: BTreeSet<(u64, Arc<str>)>,
     /// Bindings that could not be read whole.
@@ -70,7 +73,7 @@ impl Snapshot {
                 changed
             }
             Change::RoleGone(name) => self.roles.remove(&name).is_some(),
-            Change::Binding(name, binding) => self.bind(name, &binding),
+            Change::Binding(name, binding) => self.bind(name, binding),
             Change::BindingGone(name) => self.unbind(&name),
         }
     }
@@ -171,7 +174,7 @@ impl Snapshot {
     /// An object that could not be read and might allow this to the caller.
     fn obscured(&self, who: &Who<'_>, question: Question<'_>) -> Option<Arc<str>> {
         let of_caller = self.bound(who).find_map(|(name, binding)| match binding.role() {
-            Some(role) => self.roles.get(role).filter(|role| role.malformed).map(|_| format!("ClusterRole/{role}")),
+            Some(role) => self.roles.get(role).filter(|it| it.malformed).map(|_| format!("ClusterRole/{role}")),
             None => binding.malformed().then(|| format!("ClusterRoleBinding/{name}")),
         });
         let of_anybody = || {
@@ -185,8 +188,11 @@ impl Snapshot {
         of_caller.or_else(of_anybody).map(Arc::from)
     }
 
-    fn bind(&mut self, name: Arc<str>, binding: &Binding) -> bool {
-        let packed = Packed::of(binding);
+    fn bind(&mut self, name: Arc<str>, mut binding: Binding) -> bool {
+        if let Some((shared, _)) = binding.role.as_ref().and_then(|role| self.referred.get_key_value(role)) {
+            binding.role = Some(shared.clone());
+        }
+        let packed = Packed::of(&binding);
         if let Some(present) = self.bindings.get_mut(&name) {
             present.set_untold(false);
             if *present == packed {
@@ -197,6 +203,9 @@ impl Snapshot {
         if binding.malformed {
             self.unreadable.push(name.clone());
         }
+        if let Some(role) = binding.role {
+            *self.referred.entry(role).or_default() += 1;
+        }
         self.by_subject.extend(binding.subjects.iter().map(|subject| (hash_of(subject), name.clone())));
         self.bindings.insert(name, packed);
         true
@@ -205,6 +214,12 @@ impl Snapshot {
     fn unbind(&mut self, name: &str) -> bool {
         let Some((name, binding)) = self.bindings.remove_entry(name) else { return false };
         self.unreadable.retain(|other| *other != name);
+        if let Some(Entry::Occupied(mut references)) = binding.role().map(|role| self.referred.entry(role.clone())) {
+            *references.get_mut() -= 1;
+            if *references.get() == 0 {
+                references.remove();
+            }
+        }
         for subject in &binding.unpack().subjects {
             self.by_subject.remove(&(hash_of(subject), name.clone()));
         }
