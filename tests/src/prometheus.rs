@@ -141,6 +141,7 @@ impl Prometheus {
     /// Waits until all targets were scraped after this time (unix seconds), so that what happened before it is in the store.
     pub fn scraped_since(&mut self, time: f64, within: Duration) -> Result<(), PrometheusError> {
         self.until("a scrape of all targets", within, |server| {
+            // Of a selector alone `timestamp` tells when the sample was taken, of any other expression when it is evaluated.
             let rows = server.ask("min(timestamp(up)) and on () (min(up) == 1)")?;
             let scraped = rows.first().and_then(|row| row["value"][1].as_str()?.parse::<f64>().ok());
             Ok(scraped.is_some_and(|scraped| scraped > time).then_some(()))

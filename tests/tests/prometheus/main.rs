@@ -7,9 +7,14 @@ mod server;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Parser as _;
@@ -23,7 +28,10 @@ use kubewitness::{
 };
 use kubewitness_tests::prometheus::Prometheus;
 
-use crate::fleet::{Dice, Life, SCRAPE, Truth, samples, truth};
+use crate::{
+    fleet::{Dice, Life, SCRAPE, Truth, samples, truth},
+    server::{Deed, Server},
+};
 
 /// The end of all windows: long ago, and no multiple of anything.
 const END: i64 = 1_763_950_123;
@@ -185,6 +193,47 @@ fn counts_are_exact_whatever_became_of_the_agents() {
         assert!(differences.is_empty(), "{cluster}, fates {kinds:?}, window {window}, seed {seed}: {differences:#?}; {:?}", observed.notes);
         assert!(note(&observed, "contradiction").is_none(), "{:?}", observed.notes);
     }
+}
+
+/// What Prometheus itself scraped: series that are born, that end, and a restart with fewer of them.
+#[test]
+fn counts_are_exact_for_what_is_scraped() {
+    let phase = Arc::new(AtomicUsize::new(0));
+    let (now, current) = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(), Arc::clone(&phase));
+    let agent = Server::start(move |_, _| {
+        let (started, counts): (u64, &[(&str, u32)]) = match current.load(Ordering::Relaxed) {
+            0 => (now - 20, &[("a", 5)]),
+            1 => (now - 20, &[("a", 7), ("b", 1)]),
+            _ => (now + 1, &[("a", 2), ("c", 3)]),
+        };
+        let all: u32 = counts.iter().map(|(_, count)| count).sum();
+        let mut page = format!(
+            "process_start_time_seconds {started}\nkubewitness_build_info{{version=\"0.1.0\",node=\"n\"}} 1\nkubewitness_attached 1\n"
+        );
+        writeln!(page, "kubewitness_requests_total{{endpoint=\"pods\",access=\"fallback\",transport=\"plain\",code=\"200\"}} {}", all + 4)
+            .unwrap();
+        for (name, count) in counts {
+            writeln!(page, "kubewitness_identity_requests_total{{identity=\"{name}\",endpoint=\"pods\",access=\"fallback\"}} {count}")
+                .unwrap();
+        }
+        Deed::Answer("200 OK\r\nContent-Type: text/plain; version=0.0.4", page)
+    });
+    let target = agent.url().replace("http://", "");
+    let config = format!("scrape_configs: [{{job_name: agents, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]");
+    let mut server = Prometheus::start(&folder("scrapes"), &config, &[]).unwrap();
+    let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    for turn in 0..3 {
+        phase.store(turn, Ordering::Relaxed);
+        server.scraped_since(wall(), Duration::from_secs(10)).unwrap();
+    }
+    let mut options = options(&format!("http://{}", server.address()), 60, &[]);
+    options.until = Timestamp::now();
+    let observed = observe(&options).unwrap();
+    let counts: Vec<_> = told(&observed).uses.into_iter().map(|((name, ..), count)| (name, count)).collect();
+    let expected = [("", 8), ("a", 9), ("b", 1), ("c", 3)].map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(counts, expected, "{observed:#?}");
+    assert_eq!(note(&observed, "ended"), Some(1), "{:?}", observed.notes);
+    assert!(observed.nodes["n"].watched.unwrap() >= Duration::from_secs(2), "{:?}", observed.nodes);
 }
 
 /// [`truth`], where a process that goes on under other labels is one life.

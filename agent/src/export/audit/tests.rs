@@ -179,7 +179,9 @@ fn annotations_say_what_was_seen_and_nothing_else() {
 fn what_the_rbac_objects_say() {
     let with = |updates: Vec<Update>, build: Build| {
         let mut judge = Judge::new(Policy { rbac: true, ..Policy::new(NODE) }, 8);
-        updates.into_iter().for_each(|update| judge.rbac(update));
+        for update in updates {
+            judge.rbac(update);
+        }
         let event = parsed(&auditor(Commands::Full).event(&judge.ended(build.seen()), clock()));
         let text = |key: &str| event["annotations"][format!("kubewitness.dev/{key}")].as_str().map(str::to_owned);
         (text("granted-by").unwrap_or_default(), text("without-nodes-proxy").unwrap_or_default(), text("findings").unwrap_or_default())

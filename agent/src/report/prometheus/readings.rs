@@ -128,3 +128,47 @@ fn groups(names: &[&str], mut spans: Vec<Span>) -> Vec<Group> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spans() -> impl Strategy<Value = Vec<(usize, i64, i64, i64)>> {
+        prop::collection::vec((0_usize..300, 0_i64..100_000_000, 0_i64..50_000_000, 0_i64..50_000_000), 0..400)
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_is_read_when_all_of_it_can_be_read(spans in spans()) {
+            let span = |(target, from, length, age)| Span { target, from, to: from + length, since: from - age };
+            let groups = groups(&["instance"], spans.iter().copied().map(span).collect());
+            let mut read: Vec<usize> = groups.iter().flat_map(|group| group.targets.clone()).collect();
+            read.sort_unstable();
+            let mut wanted: Vec<usize> = spans.iter().map(|(target, ..)| *target).collect();
+            wanted.sort_unstable();
+            prop_assert_eq!(read, wanted, "each span in one group");
+            let mut left = spans;
+            for group in groups {
+                prop_assert!(group.targets.len() <= GROUP && group.latest - group.earliest <= SPREAD);
+                for target in group.targets {
+                    let fits = |(one, from, length, age): &(usize, i64, i64, i64)| {
+                        let readable = *from <= group.latest && group.latest <= from + length;
+                        *one == target && readable && from - age <= group.earliest && group.earliest <= *from
+                    };
+                    let place = left.iter().position(fits);
+                    prop_assert!(place.is_some(), "{} is read outside of its span", target);
+                    left.remove(place.unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn targets_that_one_label_does_not_tell_apart_are_read_one_by_one() {
+        let spans = |count| (0..count).map(|target| Span::at(target, 1000)).collect();
+        assert_eq!(groups(&["instance"], spans(250)).iter().map(|group| group.targets.len()).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(groups(&["instance", "pod"], spans(3)).len(), 3);
+    }
+}
