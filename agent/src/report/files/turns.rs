@@ -19,12 +19,12 @@ pub(in crate::report) enum Item {
     End,
 }
 
-/// How many threads pay: counting takes turns and is about a third of the work, so that a fifth would only wait.
+/// How many threads pay: counting takes turns and is nearly half of the work, so that a fourth would only wait.
 pub(in crate::report) fn workers() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
 }
 
-const MOST_WORKERS: usize = 4;
+const MOST_WORKERS: usize = 3;
 
 /// Items that may wait for each worker.
 const AHEAD: usize = 2;
