@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     os::{fd::BorrowedFd, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::mpsc::{Receiver, TryRecvError},
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use crate::{
     judge::{Policy, Verdict},
     observation::{Process, Timestamp},
     probe::{Counts, ProbeError, Probes, Rings},
+    rbac::{Kind, Update},
     target::{AdoptError, Kubelets, Places, Status, listeners, netns, own_netns},
     witness::{Outcome, Witness},
 };
@@ -33,6 +35,8 @@ const DRAINS: usize = 16;
 const DRAIN: Duration = Duration::from_millis(100);
 /// The same when there was nothing to drain for a while.
 const IDLE_DRAIN: Duration = Duration::from_secs(1);
+/// Updates of RBAC objects that are taken before the rings are looked at again.
+const UPDATES: usize = 1024;
 /// How often the kernel's counters are read.
 const COUNT: Duration = Duration::from_secs(1);
 /// Foreign listeners that are named in the log, so that nobody fills it by listening.
@@ -66,6 +70,8 @@ pub enum News {
     Counts(Counts),
     /// Records that could not be decoded so far.
     Undecodable(u64),
+    /// Whether all RBAC objects are known, told when it changes; they are not at first.
+    RbacSynced(bool),
     /// What is watched changed.
     Status(Status),
 }
@@ -98,6 +104,8 @@ pub struct Daemon<F> {
     believed: BTreeSet<u32>,
     places: Places,
     witness: Witness,
+    rbac: Option<Receiver<Update>>,
+    rbac_synced: bool,
     trace: Option<File>,
     foreign: BTreeSet<u32>,
     undecodable: u64,
@@ -105,8 +113,9 @@ pub struct Daemon<F> {
 }
 
 impl<F: FnMut(News)> Daemon<F> {
-    /// Loads the programs, and attaches them to the kubelets that run already.
-    pub fn start(options: Options, tell: F) -> Result<Self, DaemonError> {
+    /// Loads the programs, and attaches them to the kubelets that run already. The RBAC objects come over `rbac`, where they are followed;
+    /// the channel should be bounded, and nobody waits for it here.
+    pub fn start(options: Options, rbac: Option<Receiver<Update>>, tell: F) -> Result<Self, DaemonError> {
         let ports = [options.port, options.read_only_port];
         let (mut probes, rings) = Probes::load(&ports)?;
         let own = own_netns().map_err(|source| DaemonError::System { what: "the agent's network namespace cannot be told", source })?;
@@ -119,6 +128,8 @@ impl<F: FnMut(News)> Daemon<F> {
         let mut this = Self {
             places: Places::new(options.pod_logs.clone()),
             witness: Witness::new(options.policy.clone(), IN_FLIGHT, options.port, options.read_only_port),
+            rbac,
+            rbac_synced: false,
             trace,
             kubelets: Kubelets::default(),
             foreign: BTreeSet::new(),
@@ -151,7 +162,9 @@ impl<F: FnMut(News)> Daemon<F> {
             if stopping {
                 return self.finish();
             }
-            if self.drain() {
+            // Before the rings: a request is judged by objects that are no older than it, as far as they are here.
+            let updated = self.rbac();
+            if self.drain() || updated {
                 busy = Instant::now();
             }
             self.probes.log();
@@ -165,6 +178,31 @@ impl<F: FnMut(News)> Daemon<F> {
                 self.count()?;
             }
         }
+    }
+
+    /// Takes what is told of the RBAC objects; false if there was nothing. A listing must not keep requests from their turn, so this ends.
+    fn rbac(&mut self) -> bool {
+        let Some(updates) = &self.rbac else { return false };
+        let mut taken = 0;
+        while taken < UPDATES {
+            match updates.try_recv() {
+                Ok(update) => self.witness.rbac(update),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    // Whoever watched them is gone, and what is known of them grows old.
+                    [Kind::ClusterRole, Kind::ClusterRoleBinding].map(Update::Lost).into_iter().for_each(|lost| self.witness.rbac(lost));
+                    self.rbac = None;
+                    break;
+                }
+            }
+            taken += 1;
+        }
+        let synced = self.witness.is_rbac_synced();
+        if synced != self.rbac_synced {
+            self.rbac_synced = synced;
+            (self.tell)(News::RbacSynced(synced));
+        }
+        taken > 0
     }
 
     fn finish(&mut self) -> Result<(), DaemonError> {

@@ -198,6 +198,13 @@ pub struct User {
     pub credential_id: Lookup,
 }
 
+impl User {
+    /// Whether the groups that were read are all that there are, and whole.
+    pub fn all_groups_known(&self) -> bool {
+        self.group_count == Some(self.groups.len()) && self.groups.iter().all(|group| group.whole().is_some())
+    }
+}
+
 /// The end of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {

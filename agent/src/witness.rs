@@ -7,6 +7,7 @@ use crate::{
     judge::{Judge, Policy, Verdict},
     observation::{Observation, Process, Socket, SocketEvent, Timestamp},
     probe::{DecodeError, Decoded, decode},
+    rbac::Update,
 };
 
 /// What a record led to.
@@ -60,6 +61,16 @@ impl Witness {
     /// Time passed: what lasts is judged again. To be called every 100 ms or so.
     pub fn lasting(&mut self, now: Timestamp) -> Vec<Outcome> {
         self.judge.lasting(now).into_iter().map(verdict).collect()
+    }
+
+    /// The RBAC objects changed.
+    pub fn rbac(&mut self, update: Update) {
+        self.judge.rbac(update);
+    }
+
+    /// Whether all RBAC objects are known.
+    pub fn is_rbac_synced(&self) -> bool {
+        self.judge.is_rbac_synced()
     }
 
     /// A kubelet's process ended, and with it all that was in flight.

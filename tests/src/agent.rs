@@ -60,8 +60,21 @@ pub struct AgentOptions {
     pub binary: PathBuf,
     /// A folder for its events and its log.
     pub folder: PathBuf,
+    /// Whence it knows the RBAC objects.
+    pub rbac: Rbac,
     /// What is added to its command line.
     pub arguments: Vec<String>,
+}
+
+/// Whence an agent knows the RBAC objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rbac {
+    /// It does not follow them.
+    Off,
+    /// From the cluster, as its administrator.
+    Administrator,
+    /// With this kubeconfig.
+    Kubeconfig(PathBuf),
 }
 
 /// A running agent; it is killed when it is dropped.
@@ -73,12 +86,16 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent in the cluster's network namespace and waits until it watches the kubelet.
+    /// Starts the agent in the cluster's network namespace and waits until it watches the kubelet, and knows the RBAC objects if it follows
+    /// them as the administrator.
     pub fn start(cluster: &Cluster, options: &AgentOptions) -> Result<Self, AgentError> {
         let mut agent = Self::start_blind(cluster, options)?;
         agent.until("the agent watches the kubelet", READY_WITHIN, |agent| {
             Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")))
         })?;
+        if options.rbac == Rbac::Administrator {
+            agent.until("the agent knows the RBAC objects", READY_WITHIN, |agent| Ok(agent.knows_rbac()?.then_some(())))?;
+        }
         Ok(agent)
     }
 
@@ -89,7 +106,13 @@ impl Agent {
         let log = fs::File::create(folder.join("agent.log")).map_err(system("the agent's log cannot be made".to_owned()))?;
         let mut command = cluster.command(&options.binary);
         command.args(["run", "--node-name", "node1", "--events"]).arg(folder.join("events.jsonl"));
-        command.arg("--pod-logs").arg(cluster.pod_logs()).args(&options.arguments);
+        command.arg("--pod-logs").arg(cluster.pod_logs());
+        match &options.rbac {
+            Rbac::Off => command.args(["--rbac", "off"]),
+            Rbac::Administrator => command.arg("--kubeconfig").arg(cluster.kubeconfig()),
+            Rbac::Kubeconfig(file) => command.arg("--kubeconfig").arg(file),
+        };
+        command.args(&options.arguments);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.map_err(system(format!("{} cannot be started", options.binary.display())))?;
         Ok(Self { child, network: cluster.network_namespace(), folder })
@@ -137,6 +160,11 @@ impl Agent {
             .filter_map(|line| line.rsplit_once(' '))
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
             .collect())
+    }
+
+    /// Whether it says that it knows the RBAC objects.
+    pub fn knows_rbac(&self) -> Result<bool, AgentError> {
+        Ok(self.metrics()?.get("kubewitness_rbac_synced") == Some(&1.0))
     }
 
     /// A page of its HTTP server, without the headers.

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, AgentOptions},
+    agent::{Agent, AgentOptions, Rbac},
     build::OwnProgram,
     cluster::{Cluster, Options},
 };
@@ -66,12 +66,13 @@ impl Bed {
             .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/kubewitness"), PathBuf::from)
     }
 
-    /// How an agent is started, with a folder that no other agent of these scenarios has.
+    /// How an agent is started, with a folder that no other agent of these scenarios has. It does not follow the RBAC objects: it would
+    /// begin at a random time, so as not to come with all others.
     pub fn agent_options(&self, arguments: &[&str]) -> AgentOptions {
         let number = self.agents.get() + 1;
         self.agents.set(number);
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        AgentOptions { binary: Self::binary(), folder: self.folder.join(format!("agent-{number}")), arguments }
+        AgentOptions { binary: Self::binary(), folder: self.folder.join(format!("agent-{number}")), rbac: Rbac::Off, arguments }
     }
 
     /// Starts an agent that watches the kubelet.

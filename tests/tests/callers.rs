@@ -118,8 +118,12 @@ fn from_the_host(bed: &Bed, kubelet: u32) -> Agent {
     let options = bed.agent_options(&[]);
     fs::create_dir_all(&options.folder).unwrap();
     let mut command = std::process::Command::new(&options.binary);
-    command.args(["run", "--node-name", "node1", "--metrics-listen", "127.0.0.1:0", "--kubelet-pid", &kubelet.to_string(), "--events"]);
-    command.arg(options.folder.join("events.jsonl")).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(["run", "--node-name", "node1", "--rbac", "off", "--metrics-listen", "127.0.0.1:0"]);
+    command
+        .args(["--kubelet-pid", &kubelet.to_string(), "--events"])
+        .arg(options.folder.join("events.jsonl"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let child = command.stderr(fs::File::create(options.folder.join("agent.log")).unwrap()).spawn().unwrap();
     let mut agent = Agent::started(child, PathBuf::from("/proc/self/ns/net"), options.folder);
     let attached = |agent: &mut Agent| Ok(agent.log().contains("attached to a kubelet").then_some(()));

@@ -82,14 +82,14 @@ fn a_file_that_is_no_kubelet_gets_one_sentence() {
 #[test]
 fn without_rights_the_daemon_ends_with_one_sentence() {
     let folder = Folder::new("rights");
-    let run = ["run", "--metrics-listen", "127.0.0.1:0", "--log", "warn"];
+    let run = ["run", "--rbac", "off", "--metrics-listen", "127.0.0.1:0", "--log", "warn"];
     let output = folder.kubewitness(&run);
     assert_eq!(output.status.code(), Some(1));
     assert_one_sentence(&output, "CAP_BPF");
     let output = folder.kubewitness(&[&run[..], &["--events", "/nonexistent/events"]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert_one_sentence(&output, "/nonexistent/events");
-    let output = folder.kubewitness(&["run", "--metrics-listen", "192.0.2.1:9464"]);
+    let output = folder.kubewitness(&["run", "--rbac", "off", "--metrics-listen", "192.0.2.1:9464"]);
     assert_eq!(output.status.code(), Some(1));
     assert_one_sentence(&output, "192.0.2.1:9464");
 
@@ -110,6 +110,7 @@ fn wrong_usage_is_2() {
         &["run", "--kubelet-pid", "x"],
         &["run", "--commands", "hidden"],
         &["run", "--max-identities", "-1"],
+        &["run", "--rbac", "maybe"],
         &["doctor", "-o", "xml"],
         &["doctor", "extra"],
     ] {

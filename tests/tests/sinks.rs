@@ -89,7 +89,7 @@ fn command(bed: &Bed, events: &str) -> (PathBuf, std::process::Command) {
     fs::create_dir_all(&options.folder).unwrap();
     let log = fs::File::create(options.folder.join("agent.log")).unwrap();
     let mut command = bed.cluster.command(&options.binary);
-    command.args(["run", "--node-name", "node1", "--events", events]).stderr(log);
+    command.args(["run", "--node-name", "node1", "--rbac", "off", "--events", events]).stderr(log);
     (options.folder, command)
 }
 

@@ -68,8 +68,7 @@ fn kernel_programs() -> Result<PathBuf> {
 const C_COMPILER: &str = "CC_x86_64_unknown_linux_musl";
 
 fn agent(object: &Path) -> Result<PathBuf> {
-    let mut command = project::cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]);
-    project::run(command.env("KUBEWITNESS_EBPF", object).env(C_COMPILER, env::var_os(C_COMPILER).unwrap_or("cc".into())))?;
+    project::run(&mut agent_cargo(object))?;
     let target = project::root().join("target");
     let built = target.join(MUSL).join("release/kubewitness");
     let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
@@ -81,6 +80,18 @@ fn agent(object: &Path) -> Result<PathBuf> {
     let binary = target.join("release/kubewitness");
     replace(&binary, &elf, &built).with_context(|| format!("cannot write {}", binary.display()))?;
     Ok(binary)
+}
+
+/// The agent's examples, built as the agent is; the folder where they are.
+pub(crate) fn examples() -> Result<PathBuf> {
+    project::run(agent_cargo(&kernel_programs()?).arg("--examples"))?;
+    Ok(project::root().join("target").join(MUSL).join("release/examples"))
+}
+
+fn agent_cargo(object: &Path) -> Command {
+    let mut command = project::cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]);
+    command.env("KUBEWITNESS_EBPF", object).env(C_COMPILER, env::var_os(C_COMPILER).unwrap_or("cc".into()));
+    command
 }
 
 /// Puts `built`, whose bytes are `content`, where `binary` is. A binary that runs cannot be written to, but its name can be given

@@ -3,6 +3,7 @@
 //! Builds with the stable Rust that is at hand; the project's own toolchain is put in place by [`setup`].
 
 mod args;
+mod bench;
 mod build;
 mod cluster;
 mod demo;
@@ -25,6 +26,7 @@ const COMMANDS: &[Command] = &[
     ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
+    ("bench", "measure what the documentation promises", bench::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
 ];
 
@@ -80,6 +82,7 @@ mod tests {
             &["build", "--fast"],
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
+            &["bench", "lunch"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
         ] {

@@ -1,13 +1,17 @@
 //! The command line: one file a subcommand.
 
+mod cluster;
 mod doctor;
+mod output;
 pub mod prometheus;
+mod rbac;
+mod report;
 mod run;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +22,7 @@ use tracing_subscriber::EnvFilter;
     about,
     arg_required_else_help = true,
     after_help = "\
-Exit status: 0 fine, 1 failed, 2 wrong usage."
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,6 +38,10 @@ enum Command {
     Run(Box<run::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
     Doctor(doctor::Args),
+    /// Tell who used the kubelet's API by which right, and which role would be enough
+    Report(Box<report::Args>),
+    /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
+    Rbac(rbac::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -44,7 +52,8 @@ enum Command {
 impl Cli {
     /// Starts logging, to stderr.
     pub fn log(&self) {
-        let filter = EnvFilter::new(self.log.to_string());
+        // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
+        let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
     }
 
@@ -53,6 +62,13 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Report(args) => {
+                if let Some(problem) = args.problem() {
+                    Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
+                }
+                report::run(*args)
+            }
+            Command::Rbac(args) => rbac::run(args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::Duration,
 };
@@ -33,8 +36,16 @@ use crate::{
     },
     judge::Policy,
     probe::Counts,
+    rbac::{
+        Update,
+        cluster::{self, ConnectError, ConnectOptions, Connection, WatchOptions},
+    },
 };
 
+/// Changes of RBAC objects that wait for the daemon; then whoever follows them waits.
+const UPDATES: usize = 1024;
+/// How often it is tried to make use of a kubeconfig.
+const CONNECT: Duration = Duration::from_secs(10);
 /// What waits in the sink has this long when the daemon is told to stop; whoever stops it waits two seconds.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -45,6 +56,8 @@ Examples:
   kubewitness run                                         events to stdout, metrics on 127.0.0.1:9464
   kubewitness run --events /var/log/kubewitness/events.jsonl --commands redacted
   kubewitness run --apiserver-user my-apiserver --node-name worker-1
+  kubewitness run --kubeconfig /etc/kubewitness/kubeconfig    what RBAC says of each request
+  kubewitness run --rbac off                              without any access to the API server
 
 SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.")]
 pub(super) struct Args {
@@ -63,6 +76,16 @@ pub(super) struct Args {
     /// This node's name in the cluster; the host's name if not given
     #[arg(long, env = "KUBEWITNESS_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+    /// Whether to follow the cluster's RBAC objects, to tell what they say of each request; needs list and watch on clusterroles and
+    /// clusterrolebindings
+    #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on")]
+    rbac: Switch,
+    /// The kubeconfig of the cluster; $KUBECONFIG, ~/.kube/config or the pod's own `ServiceAccount` if not given
+    #[arg(long, env = "KUBEWITNESS_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig; its current one if not given
+    #[arg(long, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
     /// A user name of the API server; repeatable, and replaces the known ones
     #[arg(long, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
     apiserver_user: Vec<String>,
@@ -77,6 +100,12 @@ pub(super) struct Args {
     trace: Option<PathBuf>,
     #[command(flatten)]
     ports: Ports,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -106,7 +135,7 @@ impl Ports {
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
-    let metrics = Arc::new(Metrics::new(args.max_identities).context("the metrics cannot be set up")?);
+    let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let target = Target::parse(&args.events);
     let sink = Sink::open(&target, metrics.sink(target.kind()), now)?;
     let (readiness, ready) = watch::channel(Readiness::Starting);
@@ -124,9 +153,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         pids: args.kubelet_pid,
         pod_logs: args.pod_logs,
         trace: args.trace,
-        policy: Policy { api_server_users: args.apiserver_user, node },
+        policy: Policy { api_server_users: args.apiserver_user, node, rbac: args.rbac == Switch::On },
     };
-    let mut daemon = Daemon::start(options, |news| recorder.take(news))?;
+    let rbac = match args.rbac {
+        Switch::On => Some(follow_rbac(ConnectOptions { kubeconfig: args.kubeconfig, context: args.context })?),
+        Switch::Off => None,
+    };
+    let mut daemon = Daemon::start(options, rbac, |news| recorder.take(news))?;
     daemon.run(stop.as_fd())?;
     // Takes the probes off, so that nothing new comes while the rest is written.
     drop(daemon);
@@ -139,6 +172,43 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 
 fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
+}
+
+/// Follows the RBAC objects on a thread of its own. Whatever is in its way is logged: requests are watched all the same.
+fn follow_rbac(options: ConnectOptions) -> Result<Receiver<Update>> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("the RBAC objects cannot be followed")?;
+    let (sender, updates) = mpsc::sync_channel(UPDATES);
+    thread::Builder::new()
+        .name("rbac".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                if let Some(connection) = connect(options).await {
+                    cluster::watch(&connection, WatchOptions::default(), sender).await;
+                }
+            });
+        })
+        .context("no thread can be started")?;
+    Ok(updates)
+}
+
+/// The way to the API server, as soon as there is one: a kubeconfig may be put in place later than the agent. `None` if none is named.
+async fn connect(options: ConnectOptions) -> Option<Connection> {
+    let mut told = false;
+    loop {
+        match Connection::open(options.clone()).await {
+            Ok(connection) => return Some(connection),
+            Err(error @ ConnectError::Nowhere(_)) => {
+                warn!("the RBAC objects are not known: {error}; or start with --rbac off to do without them");
+                return None;
+            }
+            Err(error) if !told => {
+                warn!("the RBAC objects are not known until this is right: {error}; or start with --rbac off to do without them");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(CONNECT).await;
+    }
 }
 
 /// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.

@@ -135,7 +135,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (sender, readiness) = watch::channel(Readiness::Starting);
-            let pages = Pages { metrics: Arc::new(Metrics::new(10).unwrap()), readiness };
+            let pages = Pages { metrics: Arc::new(Metrics::new("node1", 10).unwrap()), readiness };
             let client = tokio::task::spawn_blocking(move || act(address, sender));
             serve(listener, pages, async { client.await.unwrap() }).await;
         });

@@ -2,7 +2,7 @@
 
 use kubewitness_wire::Counter;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Clock,
@@ -49,6 +49,12 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             }
             News::Undecodable(total) => self.metrics.records_lost(LostRecords::Undecodable, total),
             News::Counts(counts) => self.counts(counts),
+            News::RbacSynced(synced) => {
+                self.metrics.rbac_synced(synced);
+                if synced {
+                    info!("the RBAC objects are known: what they say of each request is in its event");
+                }
+            }
             News::Status(status) => self.status(&status),
         }
     }

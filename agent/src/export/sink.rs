@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn metrics() -> SinkMetrics {
-        Metrics::new(1).unwrap().sink(SinkKind::File)
+        Metrics::new("node1", 1).unwrap().sink(SinkKind::File)
     }
 
     fn counted(metrics: &SinkMetrics) -> (u64, u64) {

@@ -1,8 +1,8 @@
 //! What can be wrong with a request.
 
-use super::{Judgement, Outcome, Policy, Stage, stolen};
+use super::{Backing, Entitlement, Judgement, Outcome, Policy, Stage, stolen};
 use crate::exchange::Exchange;
-use crate::kubelet::{Access, Endpoint, Grant};
+use crate::kubelet::{Access, Endpoint, Grant, Verb};
 
 /// One thing that is wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,7 +10,7 @@ pub enum Finding {
     /// exec, attach, run or portForward executed by anyone but the API server: no audit log holds it. What was let in and cannot be told
     /// to have failed counts too, and so does a caller who was not seen: who makes records get lost must not gain silence by it.
     UnloggedExec,
-    /// Such a call authorized as `get` for an identity that has no `create` on `nodes/proxy`. Needs RBAC objects.
+    /// Such a call authorized as `get` for an identity that has no `create` on `nodes/proxy`, by RBAC objects that explain the `get`.
     VerbBypass,
     /// A token bound to a pod or node, used from another one.
     StolenToken,
@@ -26,7 +26,7 @@ pub enum Finding {
     DebugAccess,
     /// A request on the port without authentication.
     ReadOnlyPort,
-    /// Allowed, and no RBAC rule explains it.
+    /// Allowed, and no RBAC rule explains it, as far as the RBAC objects are known.
     OutsideRbac,
     /// Many 401s and 403s from one identity or address in a short time.
     Probing,
@@ -193,9 +193,20 @@ pub(super) fn findings(exchange: &Exchange, stage: Stage, policy: &Policy, judge
         Finding::DebugAccess => !logged && ended && served && matches!(judgement.endpoint, Endpoint::Pprof | Endpoint::DebugFlags),
         Finding::ReadOnlyPort => judgement.access == Access::Open,
         Finding::NodesProxyFallback => matches!(judgement.access, Access::Fallback { .. }),
-        Finding::OutsideRbac => judgement.access.grant() == Some(&Grant::OutsideRbac),
+        Finding::OutsideRbac => match &judgement.entitlement {
+            Some(Entitlement { backing: Backing::Confirmed, .. }) => false,
+            Some(Entitlement { backing: Backing::Contradicted, .. }) => true,
+            _ => judgement.access.grant() == Some(&Grant::OutsideRbac),
+        },
+        Finding::VerbBypass => !logged && executed && judgement.verb == Verb::Get && lacks_create(judgement),
         Finding::StolenToken => last.is_some_and(|check| stolen::is_stolen(&check.user, &exchange.caller, &policy.node)),
-        Finding::VerbBypass | Finding::ApiServerImpostor | Finding::Probing => false,
+        Finding::ApiServerImpostor | Finding::Probing => false,
     };
     Finding::ALL.into_iter().filter(|finding| holds(*finding)).collect()
+}
+
+/// Whether RBAC let the caller in, as it stands, and gives them no `create` on `nodes/proxy`. Another authorizer might, had it been asked.
+fn lacks_create(judgement: &Judgement) -> bool {
+    let by_rbac = matches!(judgement.access.grant(), Some(Grant::Rbac { .. }));
+    by_rbac && judgement.entitlement.as_ref().is_some_and(|entitled| entitled.backing == Backing::Confirmed && entitled.lacks_create)
 }

@@ -4,6 +4,7 @@ mod access;
 mod finding;
 mod outcome;
 mod probing;
+mod rights;
 mod stages;
 mod stolen;
 #[cfg(test)]
@@ -12,10 +13,12 @@ pub(crate) mod testing;
 pub use finding::{Finding, Findings, Severity};
 pub use outcome::Outcome;
 pub use probing::{Prober, Probing, REFUSALS, WINDOW};
+pub use rights::{Backing, Entitlement, REMEMBERED, Rights, WhatIf};
 pub use stages::{GRACE, Judge, Stage, Verdict};
 
 use crate::exchange::Exchange;
 use crate::kubelet::{Access, Endpoint, Transport, Verb};
+use crate::observation::Timestamp;
 
 /// What the node's owner says about their cluster.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Policy {
     pub api_server_users: Vec<String>,
     /// The name of this node.
     pub node: String,
+    /// Whether the RBAC objects are followed; where they are not, nothing is concluded from their absence.
+    pub rbac: bool,
 }
 
 impl Policy {
@@ -32,9 +37,9 @@ impl Policy {
     pub const API_SERVER_USERS: [&str; 5] =
         ["kube-apiserver-kubelet-client", "system:apiserver", "system:kube-apiserver", "kubelet-api", "kube-apiserver"];
 
-    /// The default policy for the node of this name.
+    /// The default policy for the node of this name, without RBAC objects.
     pub fn new(node: impl Into<String>) -> Self {
-        Self { api_server_users: Self::API_SERVER_USERS.map(str::to_owned).to_vec(), node: node.into() }
+        Self { api_server_users: Self::API_SERVER_USERS.map(str::to_owned).to_vec(), node: node.into(), rbac: false }
     }
 
     /// Whether the exchange is known to be the API server's. A user who was not seen is not.
@@ -59,27 +64,47 @@ pub struct Judgement {
     pub transport: Transport,
     /// The HTTP status that the caller got; `None` while there is none, and where it is not known.
     pub status: Option<u16>,
+    /// What the RBAC objects say about it; `None` where no right let it in, and where they are not followed.
+    pub entitlement: Option<Entitlement>,
     /// What is wrong with it.
     pub findings: Findings,
 }
 
-/// Judges what is known of an exchange at a stage. [`Finding::Probing`] takes more than one exchange to see: [`Judge`] adds it.
-pub fn judge(exchange: &Exchange, stage: Stage, policy: &Policy) -> Judgement {
-    let endpoint = exchange.request.as_ref().map_or(Endpoint::Unknown, |request| Endpoint::of(&request.path));
-    let transport = exchange.request.as_ref().map_or(Transport::Unknown, |request| Transport::of(&request.upgrade));
-    let access = access::access(exchange, &endpoint);
-    let outcome = outcome::outcome(exchange, &endpoint, &access, transport);
-    let mut judgement = Judgement {
-        verb: verb(exchange),
-        status: outcome::status(exchange, outcome),
-        endpoint,
-        access,
-        outcome,
-        transport,
-        findings: Findings::default(),
-    };
-    judgement.findings = finding::findings(exchange, stage, policy, &judgement);
-    judgement
+/// Judges what is known of one exchange at one stage. [`Finding::Probing`] takes more than one exchange to see: [`Judge`] adds it.
+#[derive(Debug)]
+struct Court {
+    policy: Policy,
+    rights: Option<Rights>,
+}
+
+impl Court {
+    fn new(policy: Policy) -> Self {
+        let rights = policy.rbac.then(Rights::default);
+        Self { policy, rights }
+    }
+
+    /// `entitlement` is what an earlier stage concluded from the RBAC objects: the objects of that time are those that count.
+    fn judge(&mut self, exchange: &Exchange, stage: Stage, at: Timestamp, entitlement: Option<Entitlement>) -> Judgement {
+        let endpoint = exchange.request.as_ref().map_or(Endpoint::Unknown, |request| Endpoint::of(&request.path));
+        let transport = exchange.request.as_ref().map_or(Transport::Unknown, |request| Transport::of(&request.upgrade));
+        let access = access::access(exchange, &endpoint);
+        let outcome = outcome::outcome(exchange, &endpoint, &access, transport);
+        let mut judgement = Judgement {
+            verb: verb(exchange),
+            status: outcome::status(exchange, outcome),
+            endpoint,
+            access,
+            outcome,
+            transport,
+            entitlement,
+            findings: Findings::default(),
+        };
+        if judgement.entitlement.is_none() {
+            judgement.entitlement = self.rights.as_mut().and_then(|rights| rights.entitlement(exchange, &judgement, at));
+        }
+        judgement.findings = finding::findings(exchange, stage, &self.policy, &judgement);
+        judgement
+    }
 }
 
 fn verb(exchange: &Exchange) -> Verb {

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Finding, Findings, Judgement, Policy, Prober, Probing, judge};
+use super::{Backing, Court, Entitlement, Finding, Findings, Judgement, Policy, Prober, Probing, Rights};
 use crate::exchange::Exchange;
 use crate::kubelet::Access;
 use crate::observation::{RequestId, Timestamp};
+use crate::rbac::Update;
 
 /// An exec-class request that is authorized, not answered and not over after this time is taken to be executed. The kubelet ends what it
 /// refuses (no such pod, bad options) at once; what it runs may last for hours, and for `run` and WebSocket v5 no answer is ever seen.
@@ -51,7 +52,7 @@ impl Verdict {
 /// Judges exchanges as they go on.
 #[derive(Debug)]
 pub struct Judge {
-    policy: Policy,
+    court: Court,
     running: HashMap<RequestId, Running>,
     limit: usize,
     probing: Probing,
@@ -62,6 +63,8 @@ pub struct Judge {
 struct Running {
     exchange: Exchange,
     raised: Findings,
+    /// What the RBAC objects of the time when it was let in explain: they may change while it runs, and that changes nothing for it.
+    entitlement: Option<Entitlement>,
     /// Nothing more can come of its lasting on.
     settled: bool,
 }
@@ -70,34 +73,47 @@ impl Judge {
     /// Follows at most `limit` running requests, and at most `limit` callers for [`Finding::Probing`]. `limit` should be what the assembler
     /// of exchanges keeps: then every running request has its place. One that has none is judged when authorized and when it ends.
     pub fn new(policy: Policy, limit: usize) -> Self {
-        Self { policy, running: HashMap::new(), limit, probing: Probing::new(limit) }
+        Self { court: Court::new(policy), running: HashMap::new(), limit, probing: Probing::new(limit) }
+    }
+
+    /// The RBAC objects changed. Nothing comes of it where the policy does not follow them.
+    pub fn rbac(&mut self, update: Update) {
+        if let Some(rights) = &mut self.court.rights {
+            rights.take(update);
+        }
+    }
+
+    /// Whether all RBAC objects are known.
+    pub fn is_rbac_synced(&self) -> bool {
+        self.court.rights.as_ref().is_some_and(Rights::is_synced)
     }
 
     /// A request of the exec class was allowed.
     pub fn authorized(&mut self, exchange: Exchange) -> Verdict {
-        let judgement = judge(&exchange, Stage::Authorized, &self.policy);
+        let at = authorized_at(&exchange);
+        let judgement = self.court.judge(&exchange, Stage::Authorized, at, None);
         let mut raised = judgement.findings;
         if self.running.len() < self.limit || self.running.contains_key(&exchange.id) {
-            let running = Running { exchange: exchange.clone(), raised, settled: false };
+            let running = Running { exchange: exchange.clone(), raised, entitlement: lasting(&judgement), settled: false };
             self.running.insert(exchange.id, running);
         } else {
             // Nobody will remember that it was raised: its end raises it.
             raised = Findings::default();
         }
-        Verdict { stage: Stage::Authorized, at: authorized_at(&exchange), exchange, judgement, raised }
+        Verdict { stage: Stage::Authorized, at, exchange, judgement, raised }
     }
 
     /// The runtime answered; a verdict if that raises a finding.
     pub fn answered(&mut self, exchange: Exchange) -> Option<Verdict> {
         if exchange.request.is_none() && self.running.len() < self.limit {
             // Nobody could tell that it was an exec when it was authorized.
-            let running = Running { exchange: exchange.clone(), raised: Findings::default(), settled: true };
+            let running = Running { exchange: exchange.clone(), raised: Findings::default(), entitlement: None, settled: true };
             self.running.entry(exchange.id).or_insert(running);
         }
         let running = self.running.get_mut(&exchange.id)?;
         let at = exchange.answer.map_or_else(|| latest(&exchange), |(time, _)| time);
         running.exchange = exchange;
-        running.judge(Stage::Answered, at, &self.policy)
+        running.judge(Stage::Answered, at, &mut self.court)
     }
 
     /// Time passed. Call it every 100 ms or so: verdicts on those that outlasted [`GRACE`] and thereby raise a finding.
@@ -105,14 +121,14 @@ impl Judge {
         let due = |running: &Running| {
             !running.settled && u128::from(now.0.saturating_sub(authorized_at(&running.exchange).0)) >= GRACE.as_nanos()
         };
-        let policy = &self.policy;
+        let court = &mut self.court;
         let mut verdicts: Vec<Verdict> = self
             .running
             .values_mut()
             .filter(|running| due(running))
             .filter_map(|running| {
                 running.settled = true;
-                running.judge(Stage::Lasting, now, policy)
+                running.judge(Stage::Lasting, now, court)
             })
             .collect();
         verdicts.sort_by_key(|verdict| verdict.exchange.id);
@@ -122,13 +138,14 @@ impl Judge {
     /// A request is over.
     pub fn ended(&mut self, exchange: Exchange) -> Verdict {
         let at = exchange.end.map_or_else(|| latest(&exchange), |end| end.time);
-        let mut judgement = judge(&exchange, Stage::Ended, &self.policy);
+        let running = self.running.remove(&exchange.id);
+        let (before, entitlement) = running.map_or_else(Default::default, |running| (running.raised, running.entitlement));
+        let mut judgement = self.court.judge(&exchange, Stage::Ended, at, entitlement);
         if let Some(prober) = prober(&exchange, &judgement.access)
             && self.probing.refused(prober, at)
         {
             judgement.findings.insert(Finding::Probing);
         }
-        let before = self.running.remove(&exchange.id).map_or_else(Findings::default, |running| running.raised);
         let mut raised = judgement.findings.minus(before);
         if before.contains(Finding::UnloggedExec) {
             // It outlasted the grace and then failed after all. It was counted as executed; counting it again would make two of one.
@@ -139,14 +156,20 @@ impl Judge {
 }
 
 impl Running {
-    fn judge(&mut self, stage: Stage, at: Timestamp, policy: &Policy) -> Option<Verdict> {
-        let judgement = judge(&self.exchange, stage, policy);
+    fn judge(&mut self, stage: Stage, at: Timestamp, court: &mut Court) -> Option<Verdict> {
+        let judgement = court.judge(&self.exchange, stage, at, self.entitlement.clone());
+        self.entitlement = lasting(&judgement);
         // An attempt is one when it is over: until then its end may still say otherwise.
         let mut raised = judgement.findings.minus(self.raised);
         raised.remove(Finding::ExecAttempt);
         self.raised = self.raised.union(raised);
         (!raised.is_empty()).then(|| Verdict { stage, at, exchange: self.exchange.clone(), judgement, raised })
     }
+}
+
+/// What is concluded for as long as a request lasts. Where it is not explained, the objects may only come late.
+fn lasting(judgement: &Judgement) -> Option<Entitlement> {
+    judgement.entitlement.clone().filter(|entitlement| entitlement.backing == Backing::Confirmed)
 }
 
 /// Whose refusal this was: of the user, or of the address of those whom the kubelet did not recognise.

@@ -1,7 +1,12 @@
-//! Synthetic exchanges for tests.
+//! Synthetic exchanges and RBAC objects for tests.
+
+use std::time::Duration;
+
+use serde_json::json;
 
 use crate::exchange::{Caller, Exchange, Gap, LocalCaller, Place};
 use crate::observation::{Check, Decision, End, Lookup, Request, RequestId, Response, Text, Timestamp, User};
+use crate::rbac::{Kind, Object, Update};
 
 /// Builds an exchange step by step, a millisecond apart.
 #[derive(Clone, Debug)]
@@ -60,6 +65,33 @@ pub(crate) fn user(name: &str) -> User {
         node_uid: Lookup::Found("node-uid".into()),
         credential_id: Lookup::Found("JTI=1".into()),
     }
+}
+
+/// RBAC objects as the API server tells them: all of both kinds.
+pub(crate) fn listing(objects: impl IntoIterator<Item = Update>) -> Vec<Update> {
+    let kinds = [Kind::ClusterRole, Kind::ClusterRoleBinding];
+    let listing = kinds.map(Update::Listing).into_iter().chain(objects);
+    listing.chain(kinds.map(Update::Listed)).collect()
+}
+
+/// A `ClusterRole` with one rule.
+pub(crate) fn role(name: &str, verbs: &[&str], resources: &[&str]) -> Update {
+    appears(&json!({
+        "kind": "ClusterRole", "metadata": {"name": name},
+        "rules": [{"apiGroups": [""], "verbs": verbs, "resources": resources}],
+    }))
+}
+
+/// A `ClusterRoleBinding` of a role to a subject, such as `User` or `Group`.
+pub(crate) fn binding(name: &str, role: &str, subject: (&str, &str)) -> Update {
+    appears(&json!({
+        "kind": "ClusterRoleBinding", "metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": subject.0, "name": subject.1}],
+    }))
+}
+
+fn appears(object: &serde_json::Value) -> Update {
+    Update::Change(Object::parse(object).expect("an object").into_change())
 }
 
 impl Build {
@@ -149,6 +181,30 @@ impl Build {
 
     pub(crate) fn called_from_pod(self, uid: &str) -> Self {
         self.called_from(Place::Pod { uid: uid.into(), name: Some(("default".into(), "web".into())) })
+    }
+
+    /// All of it so much later.
+    pub(crate) fn later(mut self, by: Duration) -> Self {
+        let nanos = u64::try_from(by.as_nanos()).expect("less than centuries");
+        let exchange = &mut self.exchange;
+        let times = [
+            exchange.id.begin.as_mut(),
+            exchange.request.as_mut().map(|request| &mut request.time),
+            exchange.answer.as_mut().map(|(time, _)| time),
+            exchange.end.as_mut().map(|end| &mut end.time),
+        ];
+        let times = times.into_iter().flatten().chain(exchange.checks.iter_mut().map(|check| &mut check.time));
+        times.for_each(|time| time.0 += nanos);
+        self.clock += nanos;
+        self
+    }
+
+    /// Served, with its end this long after the beginning of time.
+    pub(crate) fn later_end(mut self, at: Duration) -> Self {
+        self = self.status(200);
+        let end = self.exchange.end.as_mut().expect("it was just made");
+        end.time = Timestamp(1_000_000_000 + u64::try_from(at.as_nanos()).expect("less than centuries"));
+        self
     }
 
     pub(crate) fn goroutine(mut self, goroutine: u64) -> Self {

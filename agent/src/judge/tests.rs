@@ -7,7 +7,7 @@ use crate::kubelet::{AccessKind, Grant, Subresource, Why};
 use crate::observation::{Decision, Lookup, Response, Text, User};
 
 fn judged(build: Build) -> Judgement {
-    judge(&build.seen(), Stage::Ended, &Policy::new(NODE))
+    Court::new(Policy::new(NODE)).judge(&build.seen(), Stage::Ended, Timestamp::default(), None)
 }
 
 fn kind(build: Build) -> AccessKind {

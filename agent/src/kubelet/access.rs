@@ -121,6 +121,15 @@ impl Access {
             Self::Denied | Self::Unauthenticated | Self::Unchecked | Self::Open | Self::Unknown { .. } => None,
         }
     }
+
+    /// The right that let the request in; `None` if no check is known to have done so.
+    pub const fn right(&self) -> Option<Subresource> {
+        match self {
+            Self::FineGrained { by, .. } | Self::Single { by, .. } => Some(*by),
+            Self::Fallback { .. } | Self::ProxyOnly { .. } => Some(Subresource::Proxy),
+            Self::Denied | Self::Unauthenticated | Self::Unchecked | Self::Open | Self::Unknown { .. } => None,
+        }
+    }
 }
 
 impl AccessKind {
@@ -173,7 +182,7 @@ impl Grant {
         match reason.whole() {
             None => Self::Unknown,
             Some("") if user.groups.iter().any(|group| group.whole() == Some("system:masters")) => Self::Masters,
-            Some("") if !all_groups_known(user) => Self::Unknown,
+            Some("") if !user.all_groups_known() => Self::Unknown,
             Some(_) => Self::OutsideRbac,
         }
     }
@@ -184,10 +193,6 @@ impl Grant {
         let (role, rest) = quoted(rest.strip_prefix(" of ClusterRole ")?)?;
         rest.starts_with(" to ").then(|| Self::Rbac { binding: binding.to_owned(), role: role.to_owned() })
     }
-}
-
-fn all_groups_known(user: &User) -> bool {
-    user.group_count == Some(user.groups.len()) && user.groups.iter().all(|group| group.whole().is_some())
 }
 
 /// Splits off what Go's `%q` wrote: the text between the quotes, escapes left in place, and what follows.

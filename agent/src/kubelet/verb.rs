@@ -9,7 +9,7 @@ pub enum Verb {
     Update,
     Patch,
     Delete,
-    /// Any other method, HEAD too: the verb is the empty string, which only `verbs: ["*"]` satisfies.
+    /// Any other method, HEAD too: the verb is the empty string, which only `verbs: ["*"]` satisfies, and `verbs: [""]`, which nobody writes.
     None,
     /// It was not seen.
     Unknown,

@@ -1,8 +1,5 @@
 //! The RBAC objects as the API server tells them, one after the other. Pure: updates in, a snapshot out.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use super::{Change, Snapshot};
 
 /// The kinds of objects that are followed.
@@ -11,6 +8,16 @@ use super::{Change, Snapshot};
 pub enum Kind {
     ClusterRole,
     ClusterRoleBinding,
+}
+
+impl Kind {
+    /// Its name in manifests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterRole => "ClusterRole",
+            Self::ClusterRoleBinding => "ClusterRoleBinding",
+        }
+    }
 }
 
 /// What the API server told.
@@ -36,11 +43,12 @@ pub struct Mirror {
 }
 
 /// How far one kind is.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Progress {
+    /// All objects are known, and changes are told.
     current: bool,
-    /// What the listing told so far.
-    told: Option<HashSet<Arc<str>>>,
+    /// They are being listed.
+    listing: bool,
 }
 
 impl Mirror {
@@ -49,49 +57,28 @@ impl Mirror {
         (self.roles.current && self.bindings.current).then_some(&self.snapshot)
     }
 
-    /// Another number after each change: what was concluded from an earlier one is to be forgotten.
+    /// Another number after each change: what was concluded from an earlier one is to be forgotten. A listing that tells what is known
+    /// already changes nothing.
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Takes an update.
     pub fn take(&mut self, update: Update) {
-        self.generation += 1;
-        match update {
-            Update::Listing(kind) => self.progress(kind).told = Some(HashSet::new()),
-            Update::Change(change) => {
-                let (kind, name) = match &change {
-                    Change::Role(name, _) | Change::RoleGone(name) => (Kind::ClusterRole, name.clone()),
-                    Change::Binding(name, _) | Change::BindingGone(name) => (Kind::ClusterRoleBinding, name.clone()),
-                };
-                if let Some(told) = &mut self.progress(kind).told {
-                    told.insert(name);
-                }
-                self.snapshot.apply(change);
+        let changed = match update {
+            Update::Listing(kind) => {
+                self.snapshot.expect_all(kind);
+                self.progress(kind).listing = true;
+                false
             }
+            Update::Change(change) => self.snapshot.apply(change),
             Update::Listed(kind) => {
-                if let Some(told) = self.progress(kind).told.take() {
-                    self.forget_all_but(kind, &told);
-                }
-                self.progress(kind).current = true;
+                let Progress { current, listing } = std::mem::replace(self.progress(kind), Progress { current: true, listing: false });
+                listing && self.snapshot.forget_untold(kind) || !current
             }
-            Update::Lost(kind) => *self.progress(kind) = Progress::default(),
-        }
-    }
-
-    fn forget_all_but(&mut self, kind: Kind, told: &HashSet<Arc<str>>) {
-        let gone: Vec<Change> = match kind {
-            Kind::ClusterRole => {
-                self.snapshot.roles().filter(|(name, _)| !told.contains(*name)).map(|(name, _)| Change::RoleGone(name.clone())).collect()
-            }
-            Kind::ClusterRoleBinding => {
-                let bindings = self.snapshot.bindings().filter(|(name, _)| !told.contains(*name));
-                bindings.map(|(name, _)| Change::BindingGone(name.clone())).collect()
-            }
+            Update::Lost(kind) => std::mem::take(self.progress(kind)).current,
         };
-        for change in gone {
-            self.snapshot.apply(change);
-        }
+        self.generation += u64::from(changed);
     }
 
     fn progress(&mut self, kind: Kind) -> &mut Progress {

@@ -45,46 +45,107 @@ fn name(value: &Value) -> Option<Arc<str>> {
 }
 
 fn role(value: &Value) -> Role {
-    let mut malformed = false;
+    let mut role = Role::default();
     let mut rules = Vec::new();
-    for (index, value) in list(value.get("rules"), &mut malformed).iter().enumerate() {
-        let rule = rule(u16::try_from(index).unwrap_or(u16::MAX), value, &mut malformed);
-        rules.extend(rule);
+    for (index, value) in list(value.get("rules"), &mut role.malformed).iter().enumerate() {
+        let written = WrittenRule::of(value);
+        role.malformed |= written.may_concern_nodes_unread();
+        role.other_rules |= written.concerns_others();
+        rules.extend(written.on_nodes(u16::try_from(index).unwrap_or(u16::MAX)));
     }
-    Role { rules: rules.into(), malformed }
+    role.rules = rules.into();
+    role
 }
 
-/// `None` if it concerns no subresource of nodes that the kubelet asks about.
-fn rule(index: u16, value: &Value, malformed: &mut bool) -> Option<Rule> {
-    let mut broken = !value.is_object();
-    let groups = words(value.get("apiGroups"), &mut broken);
-    let verbs = VerbSet::parse(words(value.get("verbs"), &mut broken));
-    let subresources = SubresourceSet::parse(words(value.get("resources"), &mut broken));
-    let names = words(value.get("resourceNames"), &mut broken);
-    *malformed |= broken;
-    let core = groups.iter().any(|group| matches!(*group, "" | "*"));
-    let nodes = (!names.is_empty()).then(|| names.into_iter().map(Box::from).collect());
-    (core && !broken && !verbs.is_empty() && !subresources.is_empty()).then_some(Rule { index, verbs, subresources, nodes })
+/// A rule as it is written.
+struct WrittenRule<'a> {
+    groups: Words<'a>,
+    resources: Words<'a>,
+    verbs: Words<'a>,
+    names: Words<'a>,
+    paths: Words<'a>,
+}
+
+/// A list of words, as far as they are words.
+struct Words<'a> {
+    words: Vec<&'a str>,
+    broken: bool,
+}
+
+impl<'a> WrittenRule<'a> {
+    fn of(value: &'a Value) -> Self {
+        let words = |field| Words::of(value, field);
+        Self {
+            groups: words("apiGroups"),
+            resources: words("resources"),
+            verbs: words("verbs"),
+            names: words("resourceNames"),
+            paths: words("nonResourceURLs"),
+        }
+    }
+
+    /// `None` if it grants nothing on the subresources of nodes that the kubelet asks about, or cannot be read.
+    fn on_nodes(self, index: u16) -> Option<Rule> {
+        let fields = [&self.groups, &self.resources, &self.verbs, &self.names];
+        let (verbs, subresources) = (self.verb_set(), self.subresource_set());
+        let grants = self.is_core() && !verbs.is_empty() && !subresources.is_empty() && fields.iter().all(|words| !words.broken);
+        let nodes = (!self.names.words.is_empty()).then(|| self.names.words.into_iter().map(Box::from).collect());
+        grants.then_some(Rule { index, verbs, subresources, nodes })
+    }
+
+    /// Whether something in it could not be read, and what could be read does not rule out that it concerns nodes.
+    fn may_concern_nodes_unread(&self) -> bool {
+        let any = [&self.groups, &self.resources, &self.verbs, &self.names].iter().any(|words| words.broken);
+        any && (self.groups.broken || self.is_core())
+            && (self.resources.broken || !self.subresource_set().is_empty())
+            && (self.verbs.broken || !self.verb_set().is_empty())
+    }
+
+    fn concerns_others(&self) -> bool {
+        let alone = |word: &&str| !SubresourceSet::parse([*word]).is_empty() && word.starts_with("nodes/");
+        !self.paths.words.is_empty() || self.groups.words.iter().any(|group| !group.is_empty()) || !self.resources.words.iter().all(alone)
+    }
+
+    fn is_core(&self) -> bool {
+        self.groups.words.iter().any(|group| matches!(*group, "" | "*"))
+    }
+
+    fn verb_set(&self) -> VerbSet {
+        VerbSet::parse(self.verbs.words.iter().copied())
+    }
+
+    fn subresource_set(&self) -> SubresourceSet {
+        SubresourceSet::parse(self.resources.words.iter().copied())
+    }
+}
+
+impl<'a> Words<'a> {
+    fn of(rule: &'a Value, field: &str) -> Self {
+        let mut broken = !rule.is_object();
+        let items = list(rule.get(field), &mut broken);
+        let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+        broken |= words.len() != items.len();
+        Self { words, broken }
+    }
 }
 
 fn binding(value: &Value) -> Binding {
-    let mut malformed = false;
-    let role = match (value.pointer("/roleRef/kind").and_then(Value::as_str), value.pointer("/roleRef/name").and_then(Value::as_str)) {
-        (Some("ClusterRole"), Some(name)) => Some(name.into()),
-        (Some(_), _) => None,
-        _ => {
-            malformed = true;
-            None
-        }
-    };
+    let mut broken = false;
     let mut subjects = Vec::new();
-    for value in list(value.get("subjects"), &mut malformed) {
+    for value in list(value.get("subjects"), &mut broken) {
         match subject(value) {
             Some(subject) => subjects.extend(subject),
-            None => malformed = true,
+            None => broken = true,
         }
     }
-    Binding { role, subjects: subjects.into(), malformed }
+    let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
+    match (text("/roleRef/kind"), text("/roleRef/name")) {
+        (Some("ClusterRole"), Some(role)) => Binding { role: Some(role.into()), subjects: subjects.into(), malformed: broken },
+        (Some(kind), _) if kind != "ClusterRole" => Binding { role: None, subjects: subjects.into(), malformed: false },
+        // Nothing at all is known of it: those that could be read must not seem to be all.
+        _ if broken => Binding { role: None, subjects: Box::default(), malformed: true },
+        _ => Binding { role: None, malformed: !subjects.is_empty(), subjects: subjects.into() },
+    }
 }
 
 /// The outer `None` if it cannot be read, the inner one if it names nobody.
@@ -111,11 +172,4 @@ fn list<'a>(value: Option<&'a Value>, malformed: &mut bool) -> &'a [Value] {
             &[]
         }
     }
-}
-
-fn words<'a>(value: Option<&'a Value>, malformed: &mut bool) -> Vec<&'a str> {
-    let items = list(value, malformed);
-    let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-    *malformed |= words.len() != items.len();
-    words
 }

@@ -1,5 +1,6 @@
 //! What a role grants on the subresources of `nodes`.
 
+use super::Question;
 use crate::kubelet::{Subresource, Verb};
 
 /// A `ClusterRole`, as far as it concerns `nodes/*`.
@@ -7,7 +8,9 @@ use crate::kubelet::{Subresource, Verb};
 pub struct Role {
     /// Its rules, without those that concern no subresource of nodes that the kubelet asks about.
     pub rules: Box<[Rule]>,
-    /// Something in it could not be read: what it does not seem to grant is unknown.
+    /// It grants other things too, be it in the same rules: other resources or API groups, or paths that are no resources.
+    pub other_rules: bool,
+    /// Something in it could not be read, and could concern nodes: what it does not seem to grant is unknown.
     pub malformed: bool,
 }
 
@@ -22,6 +25,13 @@ pub struct Rule {
     pub subresources: SubresourceSet,
     /// The nodes by name; `None` for all (`resourceNames` empty).
     pub nodes: Option<Box<[Box<str>]>>,
+}
+
+impl Role {
+    /// The first of its rules that allows this.
+    pub fn allowing(&self, question: Question<'_>) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.allows(question.verb, question.subresource, question.node))
+    }
 }
 
 impl Rule {
@@ -68,9 +78,9 @@ impl VerbSet {
         Self(self.0 | other.0)
     }
 
-    /// Whether it satisfies a question for this verb.
+    /// Whether it satisfies a question for this verb; for one that was not seen, whether it satisfies every verb.
     pub const fn contains(self, verb: Verb) -> bool {
-        self.0 & (Self::ALL.0 | Self::of(verb).0) != 0 && !matches!(verb, Verb::Unknown)
+        self.0 & (Self::ALL.0 | Self::of(verb).0) != 0
     }
 
     /// Whether `*` is in it.
@@ -127,6 +137,12 @@ impl SubresourceSet {
     /// Whether this subresource is in it by `*` or `*/subresource`, and not by its own name.
     pub const fn by_wildcard(self, subresource: Subresource) -> bool {
         self.contains(subresource) && self.named & 1 << subresource as u16 == 0
+    }
+
+    /// Those that are left when one is no longer named; what `*` and `*/subresource` match stays.
+    #[must_use]
+    pub const fn without(self, subresource: Subresource) -> Self {
+        Self { named: self.named & !(1 << subresource as u16), ..self }
     }
 
     /// Whether `*` is in it.

@@ -22,7 +22,7 @@ pub enum SubjectKind {
 }
 
 /// What the username of a `ServiceAccount` begins with (`k8s.io/apiserver/pkg/authentication/serviceaccount/util.go`).
-const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+pub(super) const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 impl Subject {
     /// A user.

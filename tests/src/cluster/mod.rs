@@ -27,6 +27,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::process::Signal;
+
 use crate::build::{BuildError, KubernetesProgram, Release};
 use crate::host::HostError;
 
@@ -246,6 +248,32 @@ impl Cluster {
     /// new one runs a command in `default/web` again, which is asked with `kubectl exec` until it works.
     pub fn restart_kubelet(&self) -> Result<(), ClusterError> {
         up::restart_kubelet(self)
+    }
+
+    /// Ends the API server without a warning, as a crash does. [`Self::start_api_server`] starts it again.
+    pub fn kill_api_server(&self) -> Result<(), ClusterError> {
+        up::kill_api_server(self)
+    }
+
+    /// Starts the API server again, on the same data, and returns when it is ready.
+    pub fn start_api_server(&self) -> Result<(), ClusterError> {
+        up::start_api_server(self)
+    }
+
+    /// Stops the API server where it is: connections stay, and nothing answers. [`Self::resume_api_server`] lets it go on.
+    pub fn pause_api_server(&self) {
+        self.signal_api_server(Signal::STOP);
+    }
+
+    /// Lets a paused API server go on.
+    pub fn resume_api_server(&self) {
+        self.signal_api_server(Signal::CONT);
+    }
+
+    fn signal_api_server(&self, signal: Signal) {
+        if let Some(server) = process::recorded(&self.layout, "kube-apiserver") {
+            server.signal(signal);
+        }
     }
 
     /// What runs, as a table for people.

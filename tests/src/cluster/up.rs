@@ -68,6 +68,22 @@ pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     wait(&cluster.layout, "the kubelet did not find its pods again", "kubelet", knows_its_pods)
 }
 
+pub(super) fn kill_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
+    let Some(server) = process::recorded(&cluster.layout, "kube-apiserver") else { return Ok(()) };
+    // Without its record it may end; with it, that would be taken for a crash.
+    residue::remove_file(&cluster.layout.path("run/kube-apiserver"))?;
+    server.signal(Signal::KILL);
+    wait(&cluster.layout, "the API server did not end", "kube-apiserver", || {
+        server.reap();
+        Ok(!server.is_alive())
+    })
+}
+
+pub(super) fn start_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
+    launch_api_server(cluster)?;
+    await_api_server(cluster)
+}
+
 /// `PATH` for the programs: containerd finds its shim there.
 pub(super) fn program_path() -> OsString {
     let shim = ContainerdProgram::Shim.recipe().path();
@@ -101,12 +117,9 @@ fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), Cluste
         &containerd,
         &["--config".to_owned(), layout.path("containerd/config.toml").display().to_string()],
     )?;
-    let api_server = cluster.api_server.program(KubernetesProgram::ApiServer).path();
-    process::start(layout, "kube-apiserver", &api_server, &config::api_server_arguments(layout, address))?;
+    launch_api_server(cluster)?;
     import_images(layout, options, host)?;
-    wait(layout, "the API server did not become ready", "kube-apiserver", || {
-        Ok(succeeds(&mut cluster.kubectl(["get", "--raw", "/readyz"])))
-    })?;
+    await_api_server(cluster)?;
     start_kubelet(cluster)?;
     cluster.service_account("default")?;
     cluster.start_pod(POD, "default")?;
@@ -151,6 +164,17 @@ fn import_images(layout: &Layout, options: &Options, host: &Host) -> Result<(), 
     wait(layout, "containerd did not become ready", "containerd", || Ok(succeeds(&mut ctr(&["version"]))))?;
     // `--local` imports from this process: the transfer service would need the plugin for it.
     run(ctr(&["images", "import", "--local"]).arg(&archive)).map(drop)
+}
+
+fn launch_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
+    let program = cluster.api_server.program(KubernetesProgram::ApiServer).path();
+    process::start(&cluster.layout, "kube-apiserver", &program, &config::api_server_arguments(&cluster.layout, cluster.address))
+}
+
+fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
+    wait(&cluster.layout, "the API server did not become ready", "kube-apiserver", || {
+        Ok(succeeds(&mut cluster.kubectl(["get", "--raw", "/readyz"])))
+    })
 }
 
 fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::people::{Caller, People, Right};
+use crate::people::{Caller, GET_PROXY, People, Right};
 use crate::row::{Kind, Object, Ran, Row};
 
 /// What stands for the process that sent the requests.
@@ -57,7 +57,7 @@ pub(crate) fn expect(row: &Row, caller: Caller, people: &People, user_agent: &st
     let found = findings(row, caller, &course, let_in);
     let complete = event("ResponseComplete", Some(course.code), &found);
     let started = || event("ResponseStarted", None, "");
-    let runs = |code| event("ResponseStarted", code, "unlogged-exec");
+    let runs = |code| event("ResponseStarted", code, executed(caller));
     let (events, if_slow) = match row.kind {
         Kind::Exec(_) if let_in && caller == Caller::ApiServer => (vec![started(), complete], None),
         Kind::Exec(ran) if let_in => {
@@ -119,7 +119,7 @@ fn findings(row: &Row, caller: Caller, course: &Course, let_in: bool) -> String 
     let served = let_in && course.code < 400;
     let found = match row.kind {
         _ if course.access == "fallback" => "nodes-proxy-fallback",
-        Kind::Exec(Ran::Answered | Ran::Briefly | Ran::Lasting | Ran::Whenever) if let_in && !by_the_api_server => "unlogged-exec",
+        Kind::Exec(Ran::Answered | Ran::Briefly | Ran::Lasting | Ran::Whenever) if let_in && !by_the_api_server => executed(caller),
         Kind::Exec(_) if !by_the_api_server => "exec-attempt",
         Kind::Logs if served && !by_the_api_server => "unlogged-log-read",
         Kind::Debug if served && !by_the_api_server => "debug-access",
@@ -129,10 +129,60 @@ fn findings(row: &Row, caller: Caller, course: &Course, let_in: bool) -> String 
     found.to_owned()
 }
 
+/// What is wrong with a call that runs. Whoever has `get` and no `create` took what the API server would not have given.
+fn executed(caller: Caller) -> &'static str {
+    if caller == Caller::With(GET_PROXY) { "unlogged-exec,verb-bypass" } else { "unlogged-exec" }
+}
+
+/// The label of the endpoint that a path belongs to.
+fn endpoint(target: &str) -> &'static str {
+    const LABELS: [(&str, &str); 22] = [
+        ("exec", "exec"),
+        ("attach", "attach"),
+        ("run", "run"),
+        ("portForward", "portForward"),
+        ("containerLogs", "containerLogs"),
+        ("checkpoint", "checkpoint"),
+        ("allocatedPods", "allocatedPods"),
+        ("pods", "pods"),
+        ("runningpods", "runningpods"),
+        ("stats", "stats"),
+        ("metrics/cadvisor", "metrics/cadvisor"),
+        ("metrics/resource", "metrics/resource"),
+        ("metrics/probes", "metrics/probes"),
+        ("metrics/slis", "metrics/slis"),
+        ("metrics", "metrics"),
+        ("logs", "logs"),
+        ("healthz", "healthz"),
+        ("configz", "configz"),
+        ("statusz", "statusz"),
+        ("flagz", "flagz"),
+        ("debug/pprof", "debug/pprof"),
+        ("debug/flags/v", "debug/flags"),
+    ];
+    let path = target.strip_prefix("http://elsewhere").unwrap_or(target).split('?').next().unwrap_or_default();
+    // What rows write differently.
+    let written = [("%65xec", "exec"), ("%61ttach", "attach"), ("%72un", "run"), ("%70ods", "pods"), ("exec%2f", "exec/")];
+    let path = written.iter().fold(path.to_owned(), |path, (from, to)| path.replace(from, to));
+    let under = |prefix: &str| {
+        path.strip_prefix('/').and_then(|path| path.strip_prefix(prefix)).map(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    LABELS.iter().find(|(prefix, _)| under(prefix) == Some(true)).map_or("other", |(_, label)| label)
+}
+
 fn annotations(row: &Row, caller: Caller, course: &Course, findings: &str) -> Value {
     let mut all = Map::new();
     let mut put = |key: &str, value: String| all.insert(key.to_owned(), Value::String(value));
     put("kubewitness.dev/access", course.access.to_owned());
+    put("kubewitness.dev/endpoint", endpoint(&row.target).to_owned());
+    put("kubewitness.dev/node", "node1".to_owned());
+    if matches!(course.access, "proxy-only" | "fallback") {
+        // Nobody here has a finer right beside it, and a member of `system:masters` needs none.
+        put(
+            "kubewitness.dev/without-nodes-proxy",
+            if caller == Caller::ApiServer { "allowed system:masters" } else { "denied" }.to_owned(),
+        );
+    }
     put("kubewitness.dev/transport", row.transport().to_owned());
     put("kubewitness.dev/caller", CLIENT.to_owned());
     if !findings.is_empty() {

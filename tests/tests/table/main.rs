@@ -21,7 +21,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kubewitness_tests::agent::{Agent, AgentOptions, output_of};
+use kubewitness_tests::agent::{Agent, AgentOptions, Rbac, output_of};
 use kubewitness_tests::build::Release;
 use kubewitness_tests::cluster::{Cluster, Options, POD};
 use serde_json::json;
@@ -64,7 +64,7 @@ impl Testbed {
         let cluster = Owned(Cluster::up(&options).expect("a cluster can be brought up"));
         let folder = env::temp_dir().join(format!("kubewitness-{name}"));
         let _none_yet = fs::remove_dir_all(&folder);
-        let agent = AgentOptions { binary: binary(), folder: folder.clone(), arguments: Vec::new() };
+        let agent = AgentOptions { binary: binary(), folder: folder.clone(), rbac: Rbac::Administrator, arguments: Vec::new() };
         let agent = Agent::start(&cluster, &agent).expect("the agent watches the kubelet");
         Self { agent, cluster, folder }
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io, mem, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use kubewitness_tests::agent::{Agent, AgentOptions};
+use kubewitness_tests::agent::{Agent, AgentOptions, Rbac};
 use kubewitness_tests::build::OwnProgram;
 use kubewitness_tests::cluster::{Cluster, Options};
 
@@ -121,7 +121,7 @@ fn options() -> Options {
 
 fn start(cluster: &Cluster, folder: PathBuf) -> Result<Agent> {
     let binary = project::root().join("target/release/kubewitness");
-    Ok(Agent::start(cluster, &AgentOptions { binary, folder, arguments: Vec::new() })?)
+    Ok(Agent::start(cluster, &AgentOptions { binary, folder, rbac: Rbac::Off, arguments: Vec::new() })?)
 }
 
 fn end(agent: Agent, curtain: Curtain) -> Result<()> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::exchange::{Caller, Exchange, Gap, LocalCaller, Place};
-use crate::judge::{Finding, Verdict};
+use crate::judge::{Backing, Finding, Judgement, Verdict, WhatIf};
 use crate::kubelet::Grant;
 use crate::observation::{Check, Decision, Text};
 
-pub(super) fn annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
+pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static str, String> {
     let exchange = &verdict.exchange;
     let judgement = &verdict.judgement;
     let last = exchange.checks.last();
@@ -18,9 +18,12 @@ pub(super) fn annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
         ("kubewitness.dev/caller", caller(&exchange.caller)),
         ("kubewitness.dev/checks", (!exchange.checks.is_empty()).then(|| checks(&exchange.checks))),
         ("kubewitness.dev/completeness", completeness(exchange)),
+        ("kubewitness.dev/endpoint", Some(judgement.endpoint.label().to_owned())),
         ("kubewitness.dev/findings", (!judgement.findings.is_empty()).then(|| join(judgement.findings.iter().map(Finding::id)))),
-        ("kubewitness.dev/granted-by", judgement.access.grant().filter(|grant| **grant != Grant::Unknown).map(Grant::to_string)),
+        ("kubewitness.dev/granted-by", granted_by(judgement)),
+        ("kubewitness.dev/node", Some(node.to_owned())),
         ("kubewitness.dev/transport", Some(judgement.transport.as_str().to_owned())),
+        ("kubewitness.dev/without-nodes-proxy", without_nodes_proxy(judgement)),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
@@ -54,6 +57,20 @@ fn shown(text: &Text) -> &str {
         Some(word) => word,
         None => "?",
     }
+}
+
+/// What the kubelet was told, and whether the RBAC objects bear it out.
+fn granted_by(judgement: &Judgement) -> Option<String> {
+    let grant = judgement.access.grant().filter(|grant| **grant != Grant::Unknown)?;
+    Some(match judgement.entitlement.as_ref().map(|entitlement| entitlement.backing) {
+        Some(Backing::Stale) => format!("{grant} (stale)"),
+        Some(Backing::Contradicted) => Grant::OutsideRbac.to_string(),
+        Some(Backing::Confirmed | Backing::Unknown) | None => grant.to_string(),
+    })
+}
+
+fn without_nodes_proxy(judgement: &Judgement) -> Option<String> {
+    judgement.entitlement.as_ref()?.without_nodes_proxy.as_ref().map(WhatIf::to_string)
 }
 
 /// A caller of this node: `pod default/web 2f3c…`, or `process 4242 curl`.

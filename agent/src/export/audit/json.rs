@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use crate::inert::obeyed;
+
 pub(super) fn line(value: &impl Serialize) -> Vec<u8> {
     let mut line = Vec::with_capacity(2048);
     // Writing to memory does not fail, and the event has only string keys; were it otherwise, half a line must not leave.
@@ -29,12 +31,6 @@ impl Formatter for Inert {
         }
         writer.write_all(rest.as_bytes())
     }
-}
-
-/// All of them are in the basic plane: one `\u` escape each.
-fn obeyed(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

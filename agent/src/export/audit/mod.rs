@@ -129,7 +129,7 @@ impl Auditor {
             response_status: verdict.judgement.status.map(|code| Status { metadata: Empty {}, code }),
             request_received_timestamp: micros(clock.wall(begin)),
             stage_timestamp: micros(clock.wall(verdict.at)),
-            annotations: annotations::annotations(verdict),
+            annotations: annotations::annotations(verdict, &self.node),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::exchange::{Gap, Place};
 use crate::judge::testing::*;
 use crate::judge::{Judge, Policy};
 use crate::observation::{Decision, Text};
+use crate::rbac::Update;
 
 fn auditor(commands: Commands) -> Auditor {
     Auditor { namespace: Uuid::from_u128(7), node: NODE.into(), commands }
@@ -69,8 +70,10 @@ fn the_golden_event_of_the_attack() {
             "kubewitness.dev/access": "proxy-only",
             "kubewitness.dev/caller": "pod default/web attacker-uid",
             "kubewitness.dev/checks": "get nodes/proxy=allow",
+            "kubewitness.dev/endpoint": "exec",
             "kubewitness.dev/findings": "unlogged-exec,stolen-token",
             "kubewitness.dev/granted-by": "ClusterRoleBinding/monitoring-np ClusterRole/nodes-proxy-get",
+            "kubewitness.dev/node": NODE,
             "kubewitness.dev/transport": "websocket",
         },
     });
@@ -173,6 +176,41 @@ fn annotations_say_what_was_seen_and_nothing_else() {
 }
 
 #[test]
+fn what_the_rbac_objects_say() {
+    let with = |updates: Vec<Update>, build: Build| {
+        let mut judge = Judge::new(Policy { rbac: true, ..Policy::new(NODE) }, 8);
+        updates.into_iter().for_each(|update| judge.rbac(update));
+        let event = parsed(&auditor(Commands::Full).event(&judge.ended(build.seen()), clock()));
+        let text = |key: &str| event["annotations"][format!("kubewitness.dev/{key}")].as_str().map(str::to_owned);
+        (text("granted-by").unwrap_or_default(), text("without-nodes-proxy").unwrap_or_default(), text("findings").unwrap_or_default())
+    };
+    let granted = || {
+        listing([
+            role("nodes-proxy-get", &["get"], &["nodes/proxy"]),
+            binding("monitoring-np", "nodes-proxy-get", ("User", SERVICE_ACCOUNT)),
+        ])
+    };
+    let exec = || request("GET", "/exec/a/b/c").upgrade("websocket").check("proxy", Decision::Allow).hijacked();
+    let pods = || request("GET", "/pods").check("pods", Decision::NoOpinion).check("proxy", Decision::Allow).status(200);
+    let by_webhook = || request("GET", "/pods").check_because("pods", Decision::Allow, "our webhook").status(200);
+    let named = "ClusterRoleBinding/monitoring-np ClusterRole/nodes-proxy-get";
+    let stale = "ClusterRoleBinding/monitoring-np ClusterRole/nodes-proxy-get (stale)";
+    let unknown = "unknown: the RBAC objects are not known";
+    for (updates, build, expected) in [
+        (granted(), exec(), (named, "denied", "unlogged-exec,verb-bypass")),
+        (granted(), pods(), (named, "denied", "nodes-proxy-fallback")),
+        (listing([]), exec(), (stale, "denied", "unlogged-exec")),
+        (vec![], pods(), (named, unknown, "nodes-proxy-fallback")),
+        (listing([]), by_webhook(), ("outside-rbac", "", "outside-rbac")),
+        (granted(), pods().gap(Gap::Lost), (named, "denied", "nodes-proxy-fallback")),
+        (granted(), request("GET", "/pods").status(401), ("", "", "")),
+    ] {
+        let expected = (expected.0.to_owned(), expected.1.to_owned(), expected.2.to_owned());
+        assert_eq!(with(updates, build.clone()), expected, "{build:#?}");
+    }
+}
+
+#[test]
 fn what_is_not_known_is_left_out() {
     let refused = written(request("GET", "/pods").status(401));
     assert_eq!(refused.get("user"), None);
@@ -214,7 +252,9 @@ fn the_page_names_every_finding_and_annotation() {
         let row = format!("| `{}` | {} |", finding.id(), finding.severity().as_str());
         assert!(page.contains(&row), "docs/events.md has no row {row}");
     }
-    let all = written(attack().hijacked().gap(Gap::Lost));
+    let mut judge = Judge::new(Policy { rbac: true, ..Policy::new(NODE) }, 8);
+    let all = parsed(&auditor(Commands::Full).event(&judge.ended(attack().hijacked().gap(Gap::Lost).seen()), clock()));
+    assert!(all["annotations"].get("kubewitness.dev/without-nodes-proxy").is_some());
     for key in all["annotations"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("| `{key}` |")), "docs/events.md does not explain {key}");
     }

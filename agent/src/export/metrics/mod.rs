@@ -106,14 +106,16 @@ pub struct SinkMetrics {
 }
 
 impl Metrics {
-    /// Registers all metrics, with every series that can be known at 0. At most `max_identities` identities get series of their own.
+    /// Registers all metrics of the agent on this node, with every series that can be known at 0. At most `max_identities` identities get
+    /// series of their own.
     ///
     /// # Errors
     /// If two metrics have the same name, which a test rules out.
-    pub fn new(max_identities: usize) -> Result<Self, prometheus::Error> {
+    pub fn new(node: &str, max_identities: usize) -> Result<Self, prometheus::Error> {
         let mut register = Register::new()?;
-        let build = register.gauges("kubewitness_build_info", "The agent's version.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build =
+            register.gauges("kubewitness_build_info", "The agent's version, and the node that it watches.", &["node", "version"])?;
+        build.with_label_values(&[node, env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             requests: register.counters(
                 "kubewitness_requests_total",

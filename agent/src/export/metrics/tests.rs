@@ -9,7 +9,7 @@ use crate::judge::{Judge, Policy, Verdict};
 use crate::observation::Decision;
 
 fn metrics() -> Metrics {
-    Metrics::new(1000).unwrap()
+    Metrics::new(NODE, 1000).unwrap()
 }
 
 fn series(metrics: &Metrics) -> Vec<String> {
@@ -54,7 +54,7 @@ fn every_finding_and_exec_is_born_at_zero() {
     ] {
         assert!(series.iter().any(|have| have == line), "{line}");
     }
-    assert!(series.iter().any(|line| line.starts_with("kubewitness_build_info{version=")));
+    assert!(series.iter().any(|line| line.starts_with(r#"kubewitness_build_info{node="node1",version=""#)));
     assert!(series.iter().any(|line| line.starts_with("process_resident_memory_bytes")));
 }
 
@@ -122,7 +122,7 @@ fn a_verdict_moves_these_series_and_no_other() {
 
 #[test]
 fn identities_are_capped_and_the_rest_counted() {
-    let metrics = Metrics::new(2).unwrap();
+    let metrics = Metrics::new(NODE, 2).unwrap();
     for name in ["a", "b", "c", "d", "a"] {
         metrics.record(&ended(request("GET", "/pods").by(name).check("pods", Decision::Allow).status(200)));
     }

@@ -1,0 +1,34 @@
+//! The flags that name a cluster, and what is read from it.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use tokio::runtime::Builder;
+
+use crate::rbac::cluster::{ConnectOptions, Connection, Loaded, load};
+
+/// How long the API server may take for one answer.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Which cluster.
+#[derive(Debug, Parser)]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig of the cluster; $KUBECONFIG, ~/.kube/config or the pod's own if not given
+    #[arg(long, env = "KUBEWITNESS_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig; its current one if not given
+    #[arg(long, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Its RBAC objects and its nodes.
+    pub(super) fn load(self) -> Result<Loaded> {
+        let runtime = Builder::new_current_thread().enable_all().build().context("no connections can be made")?;
+        runtime.block_on(async {
+            let connection = Connection::open(ConnectOptions { kubeconfig: self.kubeconfig, context: self.context }).await?;
+            Ok(load(&connection, WITHIN).await?)
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! `kubewitness report`: from what was seen to what to do.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use jiff::Timestamp;
+
+use super::{
+    cluster::ClusterArgs,
+    output::{FailOn, colours, columns, print},
+    prometheus::PrometheusArgs,
+};
+use crate::{
+    judge::Policy,
+    manifest,
+    report::{
+        Cluster, Note, Observed, Origin, Progress, Report,
+        document::Document,
+        manifest::manifests,
+        prometheus::observe,
+        read_events,
+        text::{Paint, text},
+    },
+};
+
+/// Tell who used the kubelet's API by which right, and which role would be enough
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  kubewitness report /var/log/kubewitness --rbac cluster          event files, and the cluster's RBAC objects
+  kubectl logs -n kubewitness ds/kubewitness | kubewitness report -
+  kubewitness report --prometheus https://prometheus.example --window 30d --rbac cluster
+  kubewitness report events.jsonl.zst audit.log.gz --rbac-from rbac.yaml
+  kubewitness report events.jsonl --rbac cluster -o yaml > roles.yaml && kubectl apply --dry-run=server -f roles.yaml
+
+Name the API server's audit log among the files to tell who goes through its nodes/proxy.
+
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on.")]
+pub(super) struct Args {
+    /// Events: files, directories (.jsonl, .json, .log, also with .gz or .zst), or - for standard input
+    #[arg(
+        env = "KUBEWITNESS_REPORT_EVENTS",
+        value_name = "PATH",
+        value_delimiter = ',',
+        required_unless_present = "prometheus",
+        conflicts_with = "prometheus"
+    )]
+    paths: Vec<PathBuf>,
+    /// Where the RBAC objects are read
+    #[arg(long, env = "KUBEWITNESS_REPORT_RBAC", value_name = "FROM", default_value = "none")]
+    rbac: Rbac,
+    /// Manifests with the RBAC objects: files, directories or - for standard input; repeatable
+    #[arg(long, env = "KUBEWITNESS_RBAC_FROM", value_name = "PATH", value_delimiter = ',')]
+    rbac_from: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// A user name of the API server; repeatable, and replaces the known ones
+    #[arg(long, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
+    apiserver_user: Vec<String>,
+    /// Exit with 3 if there is a finding of this severity or a graver one
+    #[arg(long, env = "KUBEWITNESS_FAIL_ON", default_value = "none", value_name = "SEVERITY")]
+    fail_on: FailOn,
+    /// How to print it
+    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
+    output: Output,
+    /// Columns of the text; those of the terminal if not given, or 80
+    #[arg(long, env = "KUBEWITNESS_WIDTH", value_name = "COLUMNS")]
+    width: Option<usize>,
+    #[command(flatten)]
+    prometheus: PrometheusArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rbac {
+    /// Nowhere, or from --rbac-from
+    None,
+    /// From the cluster, with its list of nodes
+    Cluster,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// The recommended roles and bindings alone
+    Yaml,
+}
+
+impl Args {
+    /// What no single flag shows to be wrong.
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
+        if self.rbac == Rbac::Cluster && !self.rbac_from.is_empty() {
+            Some("--rbac cluster and --rbac-from exclude each other")
+        } else if self.paths.iter().chain(&self.rbac_from).filter(|path| is_stdin(path)).count() > 1 {
+            Some("standard input (-) can be read once")
+        } else {
+            None
+        }
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode> {
+    // First what may fail at once: reading events may take minutes.
+    let (cluster, problem) = cluster(args.rbac, &args.rbac_from, args.cluster)?;
+    let (mut observed, source) = observed(&args.paths, args.prometheus)?;
+    observed.notes.extend(problem);
+    let origin = Origin { source, api_server_log: has_api_server_log(&observed), api_server_users: args.apiserver_user };
+    let report = Report::new(&observed, &origin, cluster.as_ref());
+    print(&match args.output {
+        Output::Text => {
+            let width = args.width.or_else(columns).unwrap_or(80);
+            text(&report, width, if colours() { Paint::Colour } else { Paint::Plain })
+        }
+        Output::Json => Document::of(&report).json()?,
+        Output::Yaml => manifests(&report),
+    })?;
+    Ok(args.fail_on.status(report.gravest()))
+}
+
+/// The RBAC objects, and a note where something could not be read.
+fn cluster(rbac: Rbac, files: &[PathBuf], cluster: ClusterArgs) -> Result<(Option<Cluster>, Option<Note>)> {
+    if rbac == Rbac::Cluster {
+        let loaded = cluster.load()?;
+        let source = format!("the cluster ({})", loaded.api_server);
+        let version = |version: String| Some(version).filter(|version| !version.is_empty());
+        let nodes = loaded.nodes.map(|nodes| nodes.into_iter().map(|node| (node.name, version(node.kubelet))).collect());
+        return Ok((Some(Cluster { source, snapshot: loaded.snapshot, is_whole: true, nodes }), None));
+    }
+    if files.is_empty() {
+        return Ok((None, None));
+    }
+    let manifests = manifest::read(files)?;
+    let problem = manifests.problems.first().map(|first| Note {
+        id: "rbac-problem",
+        count: manifests.problems.len() as u64,
+        text: format!("manifests could not be read whole; first: {first}"),
+    });
+    let snapshot = manifests.objects().snapshot;
+    Ok((Some(Cluster { source: names(files), snapshot, is_whole: false, nodes: None }), problem))
+}
+
+fn observed(paths: &[PathBuf], prometheus: PrometheusArgs) -> Result<(Observed, String)> {
+    let Some(options) = prometheus.options(Timestamp::now()) else {
+        let mut bar = Bar::default();
+        let observed = read_events(paths, |progress| bar.show(progress));
+        bar.clear();
+        return Ok((observed?, names(paths)));
+    };
+    let url = &options.connection.url;
+    let source = format!("Prometheus at {}{}", url.host_str().unwrap_or_default(), url.path());
+    Ok((observe(&options)?, source))
+}
+
+/// Events of another kind than the agents' are those of the API server's own log.
+fn has_api_server_log(observed: &Observed) -> bool {
+    observed.notes.iter().any(|note| note.id == "other-audit-event")
+        || observed.identities.values().any(|identity| identity.through_api_server > 0)
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    let name = |path: &PathBuf| if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+    paths.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// How far the reading is, on a terminal.
+struct Bar {
+    next: Option<Instant>,
+    shown: bool,
+}
+
+impl Default for Bar {
+    /// What is read within a second needs no bar.
+    fn default() -> Self {
+        let next = io::stderr().is_terminal().then(|| Instant::now() + Duration::from_secs(1));
+        Self { next, shown: false }
+    }
+}
+
+impl Bar {
+    fn show(&mut self, progress: Progress) {
+        let now = Instant::now();
+        if self.next.is_none_or(|next| now < next) {
+            return;
+        }
+        self.next = Some(now + Duration::from_millis(100));
+        let done = progress.done >> 20;
+        let text = match progress.total {
+            Some(total) if total > 0 => format!("reading events: {done} of {} MiB", total >> 20),
+            _ => format!("reading events: {done} MiB"),
+        };
+        self.shown = true;
+        let mut stderr = io::stderr();
+        let _shown = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
+    }
+
+    fn clear(self) {
+        if self.shown {
+            let _cleared = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

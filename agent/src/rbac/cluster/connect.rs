@@ -1,0 +1,104 @@
+//! Which API server, and as whom.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use thiserror::Error;
+
+/// Where the API server and the credentials are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// A kubeconfig. Without one it is looked for in this order: `$KUBECONFIG`, `~/.kube/config`, the pod's own `ServiceAccount`.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context in it other than its current one.
+    pub context: Option<String>,
+}
+
+/// An API server, and the way to it. Nothing is sent before something is asked.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    options: ConnectOptions,
+}
+
+/// Why there is no way to an API server.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The kubeconfig that was named, or `$KUBECONFIG`, or a context in it.
+    #[error("{name}: {}; name a readable kubeconfig with --kubeconfig, and one of its contexts with --context", lines(source))]
+    Kubeconfig {
+        /// The file, or where it was named.
+        name: String,
+        /// Why.
+        source: kube::config::KubeconfigError,
+    },
+    /// None is named, and this is no pod.
+    #[error("no cluster is named: use --kubeconfig FILE, or set KUBECONFIG; in a pod, let its ServiceAccount's token be mounted ({0})")]
+    Nowhere(#[source] kube::config::InClusterError),
+    /// What the kubeconfig says cannot be used.
+    #[error("{name}: {}; check the certificates, keys and commands that it names", lines(source))]
+    Unusable {
+        /// The kubeconfig, or the pod's `ServiceAccount`.
+        name: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+}
+
+impl Connection {
+    /// Finds out where the API server is. The files that say so are read, and no request is sent.
+    pub async fn open(options: ConnectOptions) -> Result<Self, ConnectError> {
+        let connection = Self { options };
+        connection.client().await?;
+        Ok(connection)
+    }
+
+    /// A client with the credentials as they are now: files may have been replaced since.
+    pub(super) async fn client(&self) -> Result<Client, ConnectError> {
+        // Another provider, chosen by whoever uses this as a library, is just as good.
+        let _present = rustls::crypto::ring::default_provider().install_default();
+        let (name, config) = self.config().await?;
+        Client::try_from(config).map_err(|source| ConnectError::Unusable { name, source: Box::new(source) })
+    }
+
+    async fn config(&self) -> Result<(String, Config), ConnectError> {
+        let Some((name, file)) = self.kubeconfig() else {
+            let config = Config::incluster().map_err(ConnectError::Nowhere)?;
+            return Ok(("the pod's ServiceAccount".to_owned(), config));
+        };
+        let failed = |source| ConnectError::Kubeconfig { name: name.clone(), source };
+        let content = file.map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(failed)?;
+        let options = KubeConfigOptions { context: self.options.context.clone(), ..KubeConfigOptions::default() };
+        let config = Config::from_custom_kubeconfig(content, &options).await.map_err(failed)?;
+        Ok((name, config))
+    }
+
+    /// What the kubeconfig is called, and its file where it is one.
+    fn kubeconfig(&self) -> Option<(String, Option<&Path>)> {
+        if let Some(file) = &self.options.kubeconfig {
+            return Some((file.display().to_string(), Some(file)));
+        }
+        if env::var_os("KUBECONFIG").is_some_and(|files| !files.is_empty()) {
+            return Some(("KUBECONFIG".to_owned(), None));
+        }
+        let usual = env::home_dir().map(|home| home.join(".kube/config"));
+        let usual = usual.filter(|file| file.exists()).map(|file| file.display().to_string());
+        let named = || self.options.context.is_some().then(|| "~/.kube/config".to_owned());
+        usual.or_else(named).map(|name| (name, None))
+    }
+}
+
+/// An error and what caused it, as far as it does not say so itself, in one line.
+pub(super) fn lines(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace(['\n', '\r'], " ")
+}

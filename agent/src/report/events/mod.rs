@@ -1,0 +1,21 @@
+//! From lines of events to [`Observed`](super::Observed). Pure: bytes in, values out.
+//!
+//! The lines may be of any origin and in any state: cut, doubled, in any order, among lines of other programs. What is not an event of
+//! kubewitness, or cannot be read, is counted in a note and never fatal; what comes twice counts once.
+
+mod chunks;
+mod collect;
+mod fuzz;
+mod line;
+mod notes;
+mod people;
+mod plain;
+mod seen;
+mod spans;
+#[cfg(test)]
+mod tests;
+
+pub use chunks::LONGEST_LINE;
+pub use collect::Collector;
+pub use fuzz::fuzz_entry;
+pub use seen::REMEMBERED;

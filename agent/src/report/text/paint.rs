@@ -1,0 +1,50 @@
+//! Colours, for terminals only.
+
+use crate::judge::Severity;
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// With ANSI escapes.
+    Colour,
+    /// As it is.
+    Plain,
+}
+
+impl Paint {
+    /// A heading.
+    pub(super) fn heading(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    /// A line of a difference that comes.
+    pub(super) fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// A line of a difference that goes.
+    pub(super) fn bad(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    /// Something that makes the report incomplete.
+    pub(super) fn caution(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    /// A severity.
+    pub(super) fn severity(self, severity: Severity, text: &str) -> String {
+        match severity {
+            Severity::Critical => self.with("1;31", text),
+            Severity::Warning => self.with("33", text),
+            Severity::Info => text.to_owned(),
+        }
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
