@@ -131,7 +131,9 @@ fn a_role_that_comes_twice_gives_what_either_gives() {
     };
     let report_of_texts = |texts: &[String]| {
         let mut manifests = Manifests::default();
-        texts.iter().for_each(|text| manifests.take("f", text.as_bytes()));
+        for text in texts {
+            manifests.take("f", text.as_bytes());
+        }
         report_of(manifests, &policy())
     };
     let twice = report_of_texts(&[role("pods"), role("nodes/proxy"), binding("r", "u"), binding("r", "v")]);

@@ -70,7 +70,8 @@ fn files_directories_and_standard_input_are_one_cluster() {
     let expected = [(json, 22), (json, 22), (roles, 16), (json, 22), (roles, 16), (roles, 31), (json, 22)];
     let mut expected = expected.map(|(file, line)| format!("{file}:{line}"));
     let mut places = places(&output);
-    (expected.sort(), places.sort());
+    expected.sort();
+    places.sort();
     assert_eq!(places, expected);
 }
 

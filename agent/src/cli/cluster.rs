@@ -1,15 +1,32 @@
 //! The flags that name a cluster, and what is read from it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::sleep};
+use tracing::warn;
 
-use crate::rbac::cluster::{ConnectOptions, Connection, Loaded, load};
+use crate::{
+    judge::Policy,
+    rbac::{
+        Update,
+        cluster::{ConnectError, ConnectOptions, Connection, Loaded, WatchOptions, load, watch},
+    },
+};
 
 /// How long the API server may take for one answer.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// Changes of RBAC objects that wait for the daemon; then whoever follows them waits.
+const UPDATES: usize = 1024;
+/// How often it is tried to make use of a kubeconfig.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Which cluster.
 #[derive(Debug, Parser)]
@@ -22,13 +39,62 @@ pub(super) struct ClusterArgs {
     context: Option<String>,
 }
 
+/// Who the API server is.
+#[derive(Debug, Parser)]
+pub(super) struct ApiServerArgs {
+    /// A user name of the API server; repeatable, and replaces the known ones
+    #[arg(long, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
+    pub(super) apiserver_user: Vec<String>,
+}
+
 impl ClusterArgs {
     /// Its RBAC objects and its nodes.
     pub(super) fn load(self) -> Result<Loaded> {
         let runtime = Builder::new_current_thread().enable_all().build().context("no connections can be made")?;
         runtime.block_on(async {
-            let connection = Connection::open(ConnectOptions { kubeconfig: self.kubeconfig, context: self.context }).await?;
+            let connection = Connection::open(self.options()).await?;
             Ok(load(&connection, WITHIN).await?)
         })
+    }
+
+    /// Follows its RBAC objects on a thread of its own. Whatever is in its way is logged: requests are watched all the same.
+    pub(super) fn follow(self) -> Result<Receiver<Update>> {
+        let runtime = Builder::new_current_thread().enable_all().build().context("the RBAC objects cannot be followed")?;
+        let (sender, updates) = mpsc::sync_channel(UPDATES);
+        thread::Builder::new()
+            .name("rbac".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    if let Some(connection) = connect(self.options()).await {
+                        watch(&connection, WatchOptions::default(), sender).await;
+                    }
+                });
+            })
+            .context("no thread can be started")?;
+        Ok(updates)
+    }
+
+    fn options(self) -> ConnectOptions {
+        ConnectOptions { kubeconfig: self.kubeconfig, context: self.context }
+    }
+}
+
+/// The way to the API server, as soon as there is one: a kubeconfig may be put in place later than the agent. `None` if none is named.
+async fn connect(options: ConnectOptions) -> Option<Connection> {
+    let mut told = false;
+    loop {
+        match Connection::open(options.clone()).await {
+            Ok(connection) => return Some(connection),
+            Err(error @ ConnectError::Nowhere(_)) => {
+                warn!("the RBAC objects are not known: {error}; or start with --rbac off to do without them");
+                return None;
+            }
+            Err(error) if !told => {
+                warn!("the RBAC objects are not known until this is right: {error}; or start with --rbac off to do without them");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        sleep(CONNECT).await;
     }
 }

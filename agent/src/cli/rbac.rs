@@ -6,13 +6,13 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
 use super::{
-    cluster::ClusterArgs,
+    cluster::{ApiServerArgs, ClusterArgs},
     output::{FailOn, colours, print},
 };
 use crate::{
     check::{Policy, Report},
     inert::Inert,
-    judge, manifest,
+    manifest,
     manifest::Objects,
 };
 
@@ -36,15 +36,8 @@ pub(super) struct Args {
     /// Somebody who may have it: ServiceAccount:NAMESPACE/NAME, User:NAME, Group:NAME, ClusterRole:NAME or a username; repeatable
     #[arg(long, env = "KUBEWITNESS_ALLOW", value_name = "SUBJECT", value_delimiter = ',')]
     allow: Vec<String>,
-    /// A user name of the API server; repeatable, and replaces the known ones
-    #[arg(
-        long,
-        env = "KUBEWITNESS_APISERVER_USER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        default_values = judge::Policy::API_SERVER_USERS
-    )]
-    apiserver_user: Vec<String>,
+    #[command(flatten)]
+    api_server: ApiServerArgs,
     /// Exit with 3 if there is a finding of this severity or a graver one
     #[arg(long, env = "KUBEWITNESS_FAIL_ON", default_value = "none", value_name = "SEVERITY")]
     fail_on: FailOn,
@@ -61,7 +54,7 @@ enum Output {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let policy = Policy { api_server_users: args.apiserver_user, allow: args.allow };
+    let policy = Policy { api_server_users: args.api_server.apiserver_user, allow: args.allow };
     let (report, broken) = if args.paths.is_empty() {
         let objects = Objects { snapshot: args.cluster.load()?.snapshot, ..Objects::default() };
         (Report::new(&objects, None, &policy), false)

@@ -12,12 +12,11 @@ use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
 
 use super::{
-    cluster::ClusterArgs,
+    cluster::{ApiServerArgs, ClusterArgs},
     output::{FailOn, colours, columns, print},
     prometheus::PrometheusArgs,
 };
 use crate::{
-    judge::Policy,
     manifest,
     report::{
         Cluster, Note, Observed, Origin, Progress, Report,
@@ -60,9 +59,8 @@ pub(super) struct Args {
     rbac_from: Vec<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// A user name of the API server; repeatable, and replaces the known ones
-    #[arg(long, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
-    apiserver_user: Vec<String>,
+    #[command(flatten)]
+    api_server: ApiServerArgs,
     /// Exit with 3 if there is a finding of this severity or a graver one
     #[arg(long, env = "KUBEWITNESS_FAIL_ON", default_value = "none", value_name = "SEVERITY")]
     fail_on: FailOn,
@@ -113,7 +111,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let (cluster, problem) = cluster(args.rbac, &args.rbac_from, args.cluster)?;
     let (mut observed, source) = observed(&args.paths, args.prometheus)?;
     observed.notes.extend(problem);
-    let origin = Origin { source, api_server_log: has_api_server_log(&observed), api_server_users: args.apiserver_user };
+    let origin = Origin { source, api_server_log: has_api_server_log(&observed), api_server_users: args.api_server.apiserver_user };
     let report = Report::new(&observed, &origin, cluster.as_ref());
     print(&match args.output {
         Output::Text => {

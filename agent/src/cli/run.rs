@@ -5,10 +5,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     process::ExitCode,
-    sync::{
-        Arc,
-        mpsc::{self, Receiver},
-    },
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -25,6 +22,7 @@ use tokio::{
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::cluster::{ApiServerArgs, ClusterArgs};
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
@@ -36,16 +34,8 @@ use crate::{
     },
     judge::Policy,
     probe::Counts,
-    rbac::{
-        Update,
-        cluster::{self, ConnectError, ConnectOptions, Connection, WatchOptions},
-    },
 };
 
-/// Changes of RBAC objects that wait for the daemon; then whoever follows them waits.
-const UPDATES: usize = 1024;
-/// How often it is tried to make use of a kubeconfig.
-const CONNECT: Duration = Duration::from_secs(10);
 /// What waits in the sink has this long when the daemon is told to stop; whoever stops it waits two seconds.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -80,15 +70,10 @@ pub(super) struct Args {
     /// clusterrolebindings
     #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on")]
     rbac: Switch,
-    /// The kubeconfig of the cluster; $KUBECONFIG, ~/.kube/config or the pod's own `ServiceAccount` if not given
-    #[arg(long, env = "KUBEWITNESS_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The context in the kubeconfig; its current one if not given
-    #[arg(long, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
-    /// A user name of the API server; repeatable, and replaces the known ones
-    #[arg(long, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
-    apiserver_user: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    api_server: ApiServerArgs,
     /// A kubelet to watch although it is in another network namespace than the agent and process 1; repeatable
     #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
     kubelet_pid: Vec<u32>,
@@ -153,10 +138,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         pids: args.kubelet_pid,
         pod_logs: args.pod_logs,
         trace: args.trace,
-        policy: Policy { api_server_users: args.apiserver_user, node, rbac: args.rbac == Switch::On },
+        policy: Policy { api_server_users: args.api_server.apiserver_user, node, rbac: args.rbac == Switch::On },
     };
     let rbac = match args.rbac {
-        Switch::On => Some(follow_rbac(ConnectOptions { kubeconfig: args.kubeconfig, context: args.context })?),
+        Switch::On => Some(args.cluster.follow()?),
         Switch::Off => None,
     };
     let mut daemon = Daemon::start(options, rbac, |news| recorder.take(news))?;
@@ -172,43 +157,6 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 
 fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
-}
-
-/// Follows the RBAC objects on a thread of its own. Whatever is in its way is logged: requests are watched all the same.
-fn follow_rbac(options: ConnectOptions) -> Result<Receiver<Update>> {
-    let runtime = Builder::new_current_thread().enable_all().build().context("the RBAC objects cannot be followed")?;
-    let (sender, updates) = mpsc::sync_channel(UPDATES);
-    thread::Builder::new()
-        .name("rbac".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                if let Some(connection) = connect(options).await {
-                    cluster::watch(&connection, WatchOptions::default(), sender).await;
-                }
-            });
-        })
-        .context("no thread can be started")?;
-    Ok(updates)
-}
-
-/// The way to the API server, as soon as there is one: a kubeconfig may be put in place later than the agent. `None` if none is named.
-async fn connect(options: ConnectOptions) -> Option<Connection> {
-    let mut told = false;
-    loop {
-        match Connection::open(options.clone()).await {
-            Ok(connection) => return Some(connection),
-            Err(error @ ConnectError::Nowhere(_)) => {
-                warn!("the RBAC objects are not known: {error}; or start with --rbac off to do without them");
-                return None;
-            }
-            Err(error) if !told => {
-                warn!("the RBAC objects are not known until this is right: {error}; or start with --rbac off to do without them");
-                told = true;
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(CONNECT).await;
-    }
 }
 
 /// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.

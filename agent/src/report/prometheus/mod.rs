@@ -16,7 +16,7 @@
 //!   time, and counts once. So does one whose target was renamed.
 //!
 //! Which process ran where and when comes from `process_start_time_seconds`, one series for each agent: the fleet is looked at
-//! [a few hundred times](queries::Looks) in the window, the server tells only what changed from one look to the next, and the samples around
+//! a few hundred times in the window, the server tells only what changed from one look to the next, and the samples around
 //! each change are read one by one. So it is known to the sample when a process came or went, and the counters of many of them
 //! can be read at one moment. A process that lived between two looks is seen if its target was known before or after; a target that came and
 //! went between two looks is not seen.
