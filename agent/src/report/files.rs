@@ -1,18 +1,17 @@
 //! Event files from the disk and from stdin, packed or not.
 
-use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
+pub(super) mod turns;
+mod unpack;
 
-use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
 use thiserror::Error;
 
 use super::{Collector, Observed};
+use turns::{Item, in_turns, workers};
+use unpack::{Broken, unpack};
 
 /// How far the reading has come, in bytes as they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,29 +43,27 @@ pub enum EventsError {
 
 /// Reads events from files, directories (recursively, in the order of their names) and, for `-`, from stdin. Tells how far it has come
 /// every quarter of a mebibyte.
-pub fn read_events(paths: &[PathBuf], mut progress: impl FnMut(Progress)) -> Result<Observed, EventsError> {
+pub fn read_events(paths: &[PathBuf], mut progress: impl FnMut(Progress) + Send) -> Result<Observed, EventsError> {
     let sources: Vec<Source> = paths.iter().map(|path| sources(path)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let total = sources.iter().map(Source::size).sum();
     let mut collector = Collector::new();
-    let mut before = 0;
-    for source in &sources {
-        collector.begin(&source.name());
-        let mut tell = |done| progress(Progress { done: before + done, total });
-        match source {
-            Source::Stdin => before += read(io::stdin(), &mut collector, &mut tell),
-            Source::File { path, .. } => match File::open(path) {
-                Ok(file) => before += read(file, &mut collector, &mut tell),
-                Err(_) => collector.unread(),
-            },
-            Source::Closed(_) => collector.unread(),
+    let mut tell = |done| progress(Progress { done, total });
+    in_turns(workers(), &mut collector, &mut tell, |empty, hand_on| {
+        let mut before = 0;
+        for source in &sources {
+            hand_on(Item::Begin(source.name()), before);
+            let read = source.open().map(|source| unpack(source, empty, |chunk, done| hand_on(Item::Chunk(chunk), before + done)));
+            match read {
+                Ok(read) => before += read,
+                Err(_) => _ = hand_on(Item::Chunk(Err(Broken::Source)), before),
+            }
+            if !hand_on(Item::End, before) {
+                return;
+            }
         }
-        collector.end();
-    }
+    });
     Ok(collector.finish())
 }
-
-/// What is read at once: it stays in the processor's cache until its lines are read.
-const CHUNK: usize = 256 * 1024;
 
 enum Source {
     Stdin,
@@ -86,6 +83,14 @@ impl Source {
             Self::File { size, .. } => *size,
             Self::Closed(_) => Some(0),
         }
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Stdin => Box::new(io::stdin()),
+            Self::File { path, .. } => Box::new(File::open(path)?),
+            Self::Closed(_) => return Err(io::ErrorKind::PermissionDenied.into()),
+        })
     }
 
     /// For people; file names can hold anything, also what a terminal obeys.
@@ -145,159 +150,6 @@ fn holds_events(path: &Path) -> bool {
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
     let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '-' | '.'));
     Path::new(name).extension().is_some_and(|kind| kind == "jsonl" || kind == "json" || kind == "log")
-}
-
-/// Reads a source to its end, and says how many bytes it had. A thread of its own reads and unpacks, so that the next bytes are there when
-/// the lines of these are read.
-fn read(source: impl Read + Send, collector: &mut Collector, tell: &mut dyn FnMut(u64)) -> u64 {
-    let (filled, chunks) = mpsc::sync_channel(AHEAD);
-    let (emptied, empty) = mpsc::channel();
-    let mut read = 0;
-    thread::scope(|scope| {
-        scope.spawn(move || unpack(source, &filled, &empty));
-        for (chunk, stored) in chunks {
-            read = stored;
-            match chunk {
-                Ok(chunk) => {
-                    collector.feed(&chunk);
-                    // The reader may be through, and needs no more.
-                    let _ = emptied.send(chunk);
-                }
-                Err(Broken::Source) => collector.unread(),
-                Err(Broken::Packing) => collector.damaged(),
-            }
-            tell(read);
-        }
-    });
-    read
-}
-
-/// Chunks that may wait to be taken.
-const AHEAD: usize = 3;
-
-/// What was unpacked, or why there is no more, and how many bytes of the source were read by then.
-type Chunk = (Result<Vec<u8>, Broken>, u64);
-
-/// What is wrong with a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Broken {
-    /// It cannot be read on.
-    Source,
-    /// It cannot be unpacked.
-    Packing,
-}
-
-/// Unpacks a source chunk by chunk, in buffers that come back empty. How it is packed shows in its first bytes, whatever its name is.
-fn unpack(source: impl Read, filled: &SyncSender<Chunk>, empty: &Receiver<Vec<u8>>) {
-    let count = Cell::new(0);
-    let mut counted = Counted { source, count: &count };
-    let mut head = Vec::new();
-    if counted.by_ref().take(4).read_to_end(&mut head).is_err() {
-        let _ = filled.send((Err(Broken::Source), count.get()));
-        return;
-    }
-    let (packing, broken) = (Packing::of(&head), if Packing::of(&head) == Packing::None { Broken::Source } else { Broken::Packing });
-    let mut source = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(counted));
-    let mut unpacked: Box<dyn Read + '_> = match packing {
-        Packing::None => Box::new(&mut source),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(&mut source)),
-        Packing::Zstd => Box::new(Frames::new(&mut source)),
-    };
-    loop {
-        let mut chunk = empty.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK, 0);
-        let chunk = match unpacked.read(&mut chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => Err(broken),
-            Ok(0) => return,
-            Ok(length) => {
-                chunk.truncate(length);
-                Ok(chunk)
-            }
-        };
-        let over = chunk.is_err();
-        if filled.send((chunk, count.get())).is_err() || over {
-            return;
-        }
-    }
-}
-
-/// How a source is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Packing {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    /// By the magic numbers of RFC 1952, section 2.3.1, and RFC 8878, section 3.1; those of a frame to be skipped included.
-    fn of(head: &[u8]) -> Self {
-        match head {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
-            _ => Self::None,
-        }
-    }
-}
-
-struct Counted<'a, R> {
-    source: R,
-    count: &'a Cell<u64>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.source.read(buffer)?;
-        self.count.set(self.count.get() + length as u64);
-        Ok(length)
-    }
-}
-
-/// The content of all frames of a Zstandard stream; `ruzstd` unpacks one.
-struct Frames<R> {
-    source: R,
-    decoder: FrameDecoder,
-    in_frame: bool,
-}
-
-impl<R: BufRead> Frames<R> {
-    fn new(source: R) -> Self {
-        Self { source, decoder: FrameDecoder::new(), in_frame: false }
-    }
-
-    /// Begins the next frame; false at the end.
-    fn begin(&mut self) -> io::Result<bool> {
-        while !self.source.fill_buf()?.is_empty() {
-            match self.decoder.init(&mut self.source) {
-                Ok(()) => {
-                    self.in_frame = true;
-                    return Ok(true);
-                }
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    io::copy(&mut self.source.by_ref().take(length.into()), &mut io::sink())?;
-                }
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl<R: BufRead> Read for Frames<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.in_frame || self.begin()? {
-            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                self.decoder.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1)).map_err(io::Error::other)?;
-            }
-            let length = self.decoder.read(buffer)?;
-            if length > 0 {
-                return Ok(length);
-            }
-            self.in_frame = false;
-        }
-        Ok(0)
-    }
 }
 
 #[cfg(test)]

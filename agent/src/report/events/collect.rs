@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use jiff::{SignedDuration, Timestamp};
 use memchr::memmem;
 
+use super::batch::{Batch, Room};
 use super::chunks::{Chunks, Piece};
 use super::line::{self, Event, Line, Stage};
 use super::notes::{Notes, Odd, Place};
@@ -117,7 +118,17 @@ impl Collector {
 
     /// Takes the next bytes of the source, cut anywhere.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.chunks.feed(bytes, |piece| self.account.piece(piece));
+        self.count(&Batch::read(bytes, Room::default()));
+    }
+
+    /// Takes the next bytes of the source, read already.
+    pub(in crate::report) fn count(&mut self, batch: &Batch) {
+        self.chunks.feed(batch.head, |piece| self.account.piece(piece));
+        for (line, read) in &batch.lines {
+            self.account.place.line += 1;
+            self.account.line(read, line);
+        }
+        self.chunks.feed(batch.rest, |piece| self.account.piece(piece));
     }
 
     /// The source is over.
@@ -146,13 +157,22 @@ impl Account {
         self.place.line += 1;
         match piece {
             Piece::TooLong => self.odd(Odd::LongLine),
-            Piece::Line(line) if self.place.line == 1 => self.line(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)),
-            Piece::Line(line) => self.line(line),
+            Piece::Line(line) => {
+                let line = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.place.line == 1).unwrap_or(line);
+                self.line(&line::read(line), line);
+            }
+        }
+    }
+
+    fn line(&mut self, read: &Line, line: &[u8]) {
+        match read {
+            Line::Cut | Line::NotJson => self.pieces(line),
+            _ => self.read(read, line),
         }
     }
 
     /// A writer that was killed in the middle of a line leaves its beginning, and the next one may go on right behind it.
-    fn line(&mut self, mut line: &[u8]) {
+    fn pieces(&mut self, mut line: &[u8]) {
         for _ in 0..PIECES {
             let read = line::read(line);
             let rest = match read {

@@ -3,6 +3,7 @@
 //! The lines may be of any origin and in any state: cut, doubled, in any order, among lines of other programs. What is not an event of
 //! kubewitness, or cannot be read, is counted in a note and never fatal; what comes twice counts once.
 
+mod batch;
 mod chunks;
 mod collect;
 mod fuzz;
@@ -15,6 +16,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
+pub(super) use batch::{Batch, Room};
 pub use chunks::LONGEST_LINE;
 pub use collect::Collector;
 pub use fuzz::fuzz_entry;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
+use memchr::arch::all::is_equal;
 
 use super::line::User;
 use crate::report::{IdentitySeen, Who};
@@ -90,7 +91,8 @@ impl Known {
     pub(super) fn in_groups(&mut self, user: &User) -> Result<(), TooMany> {
         let kept = self.groups.get_or_insert_default();
         let written = user.groups_as_written();
-        if written.is_some_and(|written| written == self.groups_before) {
+        // The `memcmp` of a static binary (musl) goes byte by byte.
+        if written.is_some_and(|written| is_equal(written.as_bytes(), self.groups_before.as_bytes())) {
             return Ok(());
         }
         self.groups_before.clear();

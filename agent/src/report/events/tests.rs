@@ -13,13 +13,14 @@ use crate::judge::testing::*;
 use crate::judge::{Finding, Judge, Policy};
 use crate::kubelet::{AccessKind, Endpoint, MetricsPage, Verb};
 use crate::observation::{Decision, Timestamp};
+use crate::report::files::turns::{Item, in_turns};
 use crate::report::{IdentitySeen, Observed, Use, Who};
 
 fn observed(text: impl AsRef<[u8]>) -> Observed {
     observed_of(&[text])
 }
 
-/// Each text is a file: `0`, `1`, ….
+/// Each text is a file: `0`, `1`, …. Several threads see in it what one does.
 fn observed_of(texts: &[impl AsRef<[u8]>]) -> Observed {
     let mut collector = Collector::new();
     for (number, text) in texts.iter().enumerate() {
@@ -27,6 +28,24 @@ fn observed_of(texts: &[impl AsRef<[u8]>]) -> Observed {
         collector.feed(text.as_ref());
         collector.end();
     }
+    let observed = collector.finish();
+    let texts: Vec<&[u8]> = texts.iter().map(AsRef::as_ref).collect();
+    assert_eq!(by_several(&texts), observed);
+    observed
+}
+
+fn by_several(texts: &[&[u8]]) -> Observed {
+    let mut collector = Collector::new();
+    in_turns(3, &mut collector, &mut |_| (), |_, hand_on| {
+        for (number, text) in texts.iter().enumerate() {
+            hand_on(Item::Begin(number.to_string()), 0);
+            // Some two lines each.
+            for chunk in text.chunks(2500) {
+                hand_on(Item::Chunk(Ok(chunk.to_vec())), 0);
+            }
+            hand_on(Item::End, 0);
+        }
+    });
     collector.finish()
 }
 
@@ -280,6 +299,7 @@ fn what_is_no_event_is_named_and_nothing_else_suffers() {
         (bomb.into(), vec![("cut-line", 1)]),
         (b"\xff\xfe{\0\"\0".to_vec(), vec![("not-json", 1)]),
         (vec![0; 300], vec![("not-json", 1)]),
+        ("{}\n".repeat(3000).into(), vec![("other-json", 3000)]),
         (b"{\"kind\":\"Event\",\"verb\":\"\xff\"}".to_vec(), vec![("cut-line", 1)]),
         (vec![b'x'; LONGEST_LINE + 1], vec![("long-line", 1)]),
     ];
