@@ -48,7 +48,7 @@ use self::{
     client::Client,
     fleet::Fleet,
     observe::{Counts, Doubts, Read},
-    queries::{Looks, Metric, Question, Selector},
+    queries::{Looks, Metric, Question, Selector, Taken},
     readings::Reading,
 };
 use super::Observed;
@@ -120,12 +120,13 @@ impl Inquiry<'_> {
         for (piece, history) in pieces.iter().zip(histories) {
             fleet.refine(&history, piece.from, piece.to, looks);
         }
-        let counts = self.count(&fleet, &readings::readings(&fleet, &selector, looks), &watched).await?;
+        let taken = Taken::by([&agents, &at_start, &at_end, &begun, &ended].into_iter().flatten().map(|row| &row.labels));
+        let counts = self.count(&fleet, &readings::readings(&fleet, &selector, looks), &taken, &watched).await?;
         Ok(observe::observed(&fleet, &counts, &kubelets, looks, self.doubts))
     }
 
     /// Reads all counters at all moments.
-    async fn count(&mut self, fleet: &Fleet, readings: &[Reading], watched: &[Row]) -> Result<Counts, PrometheusError> {
+    async fn count(&mut self, fleet: &Fleet, readings: &[Reading], taken: &Taken, watched: &[Row]) -> Result<Counts, PrometheusError> {
         let mut counts = Counts::default();
         for row in watched {
             counts.watched(fleet, row);
@@ -134,7 +135,7 @@ impl Inquiry<'_> {
         let asked = Metric::ALL.into_iter().flat_map(|metric| readings.iter().map(move |reading| (metric, reading)));
         let client = self.client;
         let answers = asked.map(|(metric, reading)| async move {
-            let question = reading.moment.question(metric);
+            let question = reading.moment.question(metric, taken);
             let (read, remarks) = if metric.is_by_target() {
                 let (rows, remarks) = client.ask(&question).await?;
                 (Read::Targets(rows), remarks)

@@ -1,5 +1,7 @@
 //! What is asked. Every expression here is understood by Prometheus 2.37 and later, Thanos, Mimir and `VictoriaMetrics`.
 
+use std::collections::BTreeSet;
+
 use super::answer::Labels;
 
 /// A request to the server.
@@ -132,31 +134,25 @@ impl Metric {
 }
 
 impl Moment {
-    /// Labels of the agent are named twice: see [`Labels::own`]. `without` keeps the target's labels, whatever they are.
-    pub(super) fn question(&self, metric: Metric) -> Question {
-        let (what, grouping, name) = match metric {
-            Metric::RequestsByIdentity => (
-                "the requests of each identity",
-                "by (identity,exported_identity,endpoint,exported_endpoint,access,exported_access)",
-                "kubewitness_identity_requests_total",
-            ),
-            Metric::Requests => ("the requests", "by (endpoint,exported_endpoint,access,exported_access)", "kubewitness_requests_total"),
-            Metric::FindingsByIdentity => (
-                "the findings of each identity",
-                "by (identity,exported_identity,finding,exported_finding)",
-                "kubewitness_identity_findings_total",
-            ),
-            Metric::Findings => ("the findings", "by (finding,exported_finding)", "kubewitness_findings_total"),
-            Metric::RequestsByTarget => (
-                "the requests of each agent",
-                "without (endpoint,exported_endpoint,access,exported_access,transport,exported_transport,code,exported_code)",
-                "kubewitness_requests_total",
-            ),
-            Metric::IncompleteByTarget => {
-                ("the incomplete requests of each agent", "without (reason,exported_reason)", "kubewitness_requests_incomplete_total")
+    /// The agent's labels that targets have taken are named twice: see [`Labels::own`]. `without` keeps the target's labels, whatever they
+    /// are.
+    pub(super) fn question(&self, metric: Metric, taken: &Taken) -> Question {
+        let (what, labels, name): (_, &[&str], _) = match metric {
+            Metric::RequestsByIdentity => {
+                ("the requests of each identity", &["identity", "endpoint", "access"], "kubewitness_identity_requests_total")
             }
-            Metric::LostByTarget => ("the lost records of each agent", "without (class,exported_class)", "kubewitness_records_lost_total"),
+            Metric::Requests => ("the requests", &["endpoint", "access"], "kubewitness_requests_total"),
+            Metric::FindingsByIdentity => {
+                ("the findings of each identity", &["identity", "finding"], "kubewitness_identity_findings_total")
+            }
+            Metric::Findings => ("the findings", &["finding"], "kubewitness_findings_total"),
+            Metric::RequestsByTarget => {
+                ("the requests of each agent", &["endpoint", "access", "transport", "code"], "kubewitness_requests_total")
+            }
+            Metric::IncompleteByTarget => ("the incomplete requests of each agent", &["reason"], "kubewitness_requests_incomplete_total"),
+            Metric::LostByTarget => ("the lost records of each agent", &["class"], "kubewitness_records_lost_total"),
         };
+        let grouping = format!("{} ({})", if metric.is_by_target() { "without" } else { "by" }, taken.names(labels));
         let series = self.selector.of(name);
         let series = self.back.map_or_else(|| series.clone(), |back| format!("last_over_time({series}[{back}ms])"));
         Question { what, expression: format!("sum {grouping} ({series})"), when: When::At(self.at) }
@@ -165,6 +161,28 @@ impl Moment {
 
 /// The labels of the agent's counters.
 const OWN: [&str; 8] = ["identity", "endpoint", "access", "finding", "transport", "code", "reason", "class"];
+
+/// The agent's labels that targets have too, so that the server calls ours `exported_…`. A server adds up a million series in half the time
+/// if it need not look for labels that are not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken(BTreeSet<&'static str>);
+
+impl Taken {
+    /// Those that are taken by the labels of some agents' series that have none of them by themselves.
+    pub(super) fn by<'a>(targets: impl IntoIterator<Item = &'a Labels>) -> Self {
+        let mut taken = BTreeSet::new();
+        for labels in targets {
+            taken.extend(OWN.into_iter().filter(|name| labels.0.contains_key(*name)));
+        }
+        Self(taken)
+    }
+
+    fn names(&self, labels: &[&str]) -> String {
+        let twice = labels.iter().filter(|label| self.0.contains(*label)).map(|label| format!("exported_{label}"));
+        labels.iter().map(ToString::to_string).chain(twice).collect::<Vec<_>>().join(",")
+    }
+}
+
 const INFO: &str = "kubewitness_build_info";
 const STARTED: &str = "process_start_time_seconds";
 
@@ -251,6 +269,16 @@ mod tests {
             assert_eq!((looks.step / 1000, (looks.first() - looks.start) / 1000), (step, first), "{window}");
             assert!((looks.end - looks.start) / looks.step <= LOOKS);
         }
+    }
+
+    #[test]
+    fn labels_that_targets_have_taken_are_asked_for_by_both_names() {
+        let labels = |names: &[&str]| Labels(names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect());
+        let moment = Moment { selector: Selector::default(), at: 0, back: None };
+        let asked = |targets: &[Labels]| moment.question(Metric::Requests, &Taken::by(targets)).expression;
+        assert_eq!(asked(&[labels(&["instance", "job"])]), "sum by (endpoint,access) (kubewitness_requests_total)");
+        let operators = [labels(&["instance"]), labels(&["instance", "endpoint"])];
+        assert_eq!(asked(&operators), "sum by (endpoint,access,exported_endpoint) (kubewitness_requests_total)");
     }
 
     #[test]
