@@ -18,4 +18,5 @@ pub mod export;
 pub mod report;
 pub mod daemon;
 pub mod cli;
+pub mod causes;
 mod inert;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use kubewitness::cli::Cli;
+use kubewitness::{causes::in_one_line, cli::Cli};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match cli.execute() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kubewitness: {error:#}");
+            eprintln!("kubewitness: {}", in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

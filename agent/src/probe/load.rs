@@ -13,6 +13,7 @@ use aya::{
 use kubewitness_wire as wire;
 use thiserror::Error;
 
+use crate::causes::in_one_line;
 use crate::target::plan::Plan;
 
 use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
@@ -31,10 +32,10 @@ pub enum ProbeError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     /// The kernel did not take the programs or maps.
-    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", chain(.0))]
+    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.0))]
     Load(#[source] EbpfError),
     /// The kernel did not take one program.
-    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", chain(.source))]
+    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.source))]
     Program {
         /// The program.
         program: &'static str,
@@ -42,27 +43,11 @@ pub enum ProbeError {
         source: ProgramError,
     },
     /// A map of the programs could not be used.
-    #[error("a map of the kernel programs cannot be used: {}", chain(.0))]
+    #[error("a map of the kernel programs cannot be used: {}", in_one_line(.0))]
     Map(#[from] MapError),
     /// There are too many sites.
     #[error("more than {} sites are probed already; detach another kubelet first", wire::SITES)]
     TooManySites,
-}
-
-/// An error with its causes: aya's own texts keep them apart.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some wrappers already repeat their cause; a verifier's log is for `--verbose`, not for a sentence.
-        let first = cause_text.lines().next().unwrap_or_default();
-        if !text.contains(first) {
-            text = format!("{text}: {first}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// The programs that sit on instructions of a kubelet, called like the kind of their site. The last one of a request comes first: an

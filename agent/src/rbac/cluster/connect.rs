@@ -7,6 +7,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use thiserror::Error;
 
+use crate::causes::in_one_line;
+
 /// Where the API server and the credentials are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
@@ -26,7 +28,7 @@ pub struct Connection {
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The kubeconfig that was named, or `$KUBECONFIG`, or a context in it.
-    #[error("{name}: {}; name a readable kubeconfig with --kubeconfig, and one of its contexts with --context", lines(source))]
+    #[error("{name}: {}; name a readable kubeconfig with --kubeconfig, and one of its contexts with --context", in_one_line(source))]
     Kubeconfig {
         /// The file, or where it was named.
         name: String,
@@ -37,7 +39,7 @@ pub enum ConnectError {
     #[error("no cluster is named: use --kubeconfig FILE, or set KUBECONFIG; in a pod, let its ServiceAccount's token be mounted ({0})")]
     Nowhere(#[source] kube::config::InClusterError),
     /// What the kubeconfig says cannot be used.
-    #[error("{name}: {}; check the certificates, keys and commands that it names", lines(source))]
+    #[error("{name}: {}; check the certificates, keys and commands that it names", in_one_line(source))]
     Unusable {
         /// The kubeconfig, or the pod's `ServiceAccount`.
         name: String,
@@ -87,18 +89,4 @@ impl Connection {
         let named = || self.options.context.is_some().then(|| "~/.kube/config".to_owned());
         usual.or_else(named).map(|name| (name, None))
     }
-}
-
-/// An error and what caused it, as far as it does not say so itself, in one line.
-pub(super) fn lines(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text.replace(['\n', '\r'], " ")
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Connection;
 use super::request::{Collection, RequestError};
+use crate::causes::in_one_line;
 use crate::rbac::{Kind, Snapshot};
 
 /// What a cluster has.
@@ -72,7 +73,7 @@ async fn version(client: &Client, within: Duration) -> Result<String, RequestErr
     let asked = tokio::time::timeout(within, client.apiserver_version()).await;
     match asked.map_err(|_| RequestError::Silent { what: WHAT, within })? {
         Ok(info) => Ok(info.git_version),
-        Err(error) => Err(RequestError::Garbled { what: WHAT, message: super::connect::lines(&error) }),
+        Err(error) => Err(RequestError::Garbled { what: WHAT, message: in_one_line(&error) }),
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::connect::{ConnectError, lines};
+use super::connect::ConnectError;
+use crate::causes::in_one_line;
 use crate::rbac::{Kind, Object};
 
 /// What came of a request to the API server.
@@ -129,7 +130,7 @@ impl Collection {
     }
 
     pub(super) fn garbled(self, error: &dyn std::error::Error) -> RequestError {
-        RequestError::Garbled { what: self.what(), message: lines(error) }
+        RequestError::Garbled { what: self.what(), message: in_one_line(error) }
     }
 
     pub(super) fn refused(self, code: u16, message: String) -> RequestError {
@@ -147,7 +148,7 @@ impl Collection {
             kube::Error::Api(status) => self.refused(status.code, status.message),
             kube::Error::SerdeError(error) => self.garbled(&error),
             kube::Error::FromUtf8(error) => self.garbled(&error),
-            error => RequestError::Unreachable(lines(&error)),
+            error => RequestError::Unreachable(in_one_line(&error)),
         }
     }
 }

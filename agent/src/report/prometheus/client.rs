@@ -21,6 +21,7 @@ use super::{
     answer::{self, AnswerError, Fold, Remarks},
     queries::{Question, When},
 };
+use crate::causes::in_one_line;
 
 /// How a server is reached.
 #[derive(Clone, Debug)]
@@ -116,7 +117,8 @@ impl Client {
             pem.extend(file("the client's key", key)?);
             http = http.identity(Identity::from_pem(&pem).map_err(content("the client's certificate or key", certificate))?);
         }
-        let http = http.build().map_err(|error| PrometheusError::Options(format!("no HTTP client can be made: {}", chain(&error))))?;
+        let http =
+            http.build().map_err(|error| PrometheusError::Options(format!("no HTTP client can be made: {}", in_one_line(&error))))?;
         let (timeout, deadline) = (connection.timeout, connection.deadline);
         Ok(Self { http, url, credentials, timeout, deadline, until: Instant::now() + deadline, get: AtomicBool::new(false) })
     }
@@ -228,7 +230,7 @@ impl Client {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    broken = Some(chain(&error.without_url()));
+                    broken = Some(in_one_line(&error.without_url()));
                     break;
                 }
             }
@@ -250,7 +252,7 @@ impl Client {
     }
 
     fn unreached(&self, error: &reqwest::Error) -> PrometheusError {
-        let (url, why) = (self.url.to_string(), chain(error));
+        let (url, why) = (self.url.to_string(), in_one_line(error));
         if is_of_tls(error) { PrometheusError::Tls { url, why } } else { PrometheusError::Connect { url, why } }
     }
 }
@@ -347,26 +349,13 @@ fn file(what: &'static str, path: &Path) -> Result<Vec<u8>, PrometheusError> {
 
 fn content(what: &'static str, path: &Path) -> impl FnOnce(reqwest::Error) -> PrometheusError {
     let path = path.to_owned();
-    move |error| PrometheusError::Content { what, path, why: chain(&error) }
+    move |error| PrometheusError::Content { what, path, why: in_one_line(&error) }
 }
 
 /// Whether TLS is behind an error. An `io::Error` does not tell what it wraps as its `source`, and here one wraps another.
 fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_of_tls(inner)) || error.source().is_some_and(is_of_tls)
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut parts = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        parts.push(error.to_string());
-        next = error.source();
-    }
-    // A cause is often repeated by what it caused.
-    parts.dedup_by(|cause, effect| effect.ends_with(cause.as_str()));
-    parts.join(": ")
 }
 
 /// The beginning of what a server said, without what a terminal obeys.
