@@ -26,7 +26,7 @@ use super::cluster::{ApiServerArgs, ClusterArgs};
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Recorder,
+        Clock, Outputs, Recorder,
         audit::{self, Auditor},
         http::{Pages, Readiness, serve},
         metrics::Metrics,
@@ -122,7 +122,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let target = Target::parse(&args.events);
-    let sink = Sink::open(&target, metrics.sink(target.kind()), now)?;
+    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?);
     let (readiness, ready) = watch::channel(Readiness::Starting);
     let stop = front(args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready })?;
 
@@ -131,7 +131,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder = Recorder { metrics, auditor, sink, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder = Recorder { metrics, auditor, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,
@@ -148,7 +148,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     daemon.run(stop.as_fd())?;
     // Takes the probes off, so that nothing new comes while the rest is written.
     drop(daemon);
-    if !recorder.sink.close(FLUSH) {
+    if !recorder.outputs.close(FLUSH) {
         warn!("some events could not be written in time; they are lost");
     }
     info!("stopped");

@@ -4,8 +4,10 @@ pub mod audit;
 mod clock;
 pub mod http;
 pub mod metrics;
+mod outputs;
 mod recorder;
 pub mod sink;
 
 pub use clock::Clock;
+pub use outputs::Outputs;
 pub use recorder::Recorder;

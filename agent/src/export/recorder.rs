@@ -5,11 +5,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    Clock,
+    Clock, Outputs,
     audit::Auditor,
     http::Readiness,
     metrics::{KubeletInfo, LostRecords, Metrics, SilentConnection, Sites},
-    sink::Sink,
 };
 use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Counts, target::Status, target::plan::Plan};
 
@@ -20,7 +19,7 @@ pub struct Recorder<C> {
     /// How events are written.
     pub auditor: Auditor,
     /// Where they go.
-    pub sink: Sink,
+    pub outputs: Outputs,
     /// Where health goes.
     pub readiness: watch::Sender<Readiness>,
     /// What the wall's clock shows.
@@ -63,7 +62,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         self.metrics.record(verdict);
         self.clock = self.clock.follow((self.read_clock)());
         let event = self.auditor.event(verdict, self.clock);
-        self.sink.send(event.to_line(), verdict.cause());
+        self.outputs.send(event.to_line(), verdict.cause());
     }
 
     fn counts(&mut self, counts: Counts) {
