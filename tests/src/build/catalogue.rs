@@ -142,6 +142,12 @@ pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
 }
 
+/// How helm 4.3.1 is made, which says its version as the official builds do: a chart may ask for it.
+pub fn helm() -> Recipe {
+    let recipe = tool("helm", "helm.sh/helm/v4/cmd/helm".to_owned(), "helm", "4.3.1");
+    Recipe { linker_flags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1".to_owned(), ..recipe }
+}
+
 /// The programs of Prometheus 3.16.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrometheusProgram {
@@ -212,6 +218,7 @@ mod tests {
             (Release::V1_37.program(KubernetesProgram::Kubectl), "k8s.io/kubernetes v1.37.2"),
             (etcd(), "go.etcd.io/etcd/server/v3 v3.6.6"),
             (ContainerdProgram::Ctr.recipe(), "github.com/containerd/containerd/v2 v2.2.0"),
+            (helm(), "helm.sh/helm/v4 v4.3.1"),
             (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
         ];
