@@ -30,6 +30,7 @@ fn callers() {
         &folder,
         &[
             ("a call from a pod is that pod's, and a token of another pod is stolen", pods_are_told_apart),
+            ("the API server's name from elsewhere is told once its addresses are", the_api_server_from_elsewhere),
             ("a kubelet of another network namespace is believed only when it is named", other_namespaces),
         ],
     );
@@ -70,6 +71,20 @@ fn pods_are_told_apart(bed: &Bed) {
         assert_eq!(annotation(&event, "access"), "fine-grained", "{name}");
     }
     assert_eq!(figure(&agent, "kubewitness_findings_total{finding=\"stolen-token\",severity=\"critical\"}"), 2);
+}
+
+fn the_api_server_from_elsewhere(bed: &Bed) {
+    let own = format!("{}/32", bed.cluster.address());
+    for (peers, findings) in [(None, ""), (Some(own.as_str()), ""), (Some("203.0.113.0/24"), "api-server-impostor")] {
+        let arguments = peers.map_or_else(Vec::new, |peers| vec!["--apiserver-peer", peers]);
+        let mut agent = bed.agent(&arguments);
+        output_of(&mut bed.cluster.kubectl(["exec", POD, "--", "true"])).unwrap();
+        let ended = |event: &Value| event["stage"] == "ResponseComplete" && annotation(event, "endpoint") == "exec";
+        let event = agent.event("the exec", SEEN_WITHIN, ended).unwrap();
+        assert_eq!(annotation(&event, "findings"), findings, "{peers:?}");
+        let raised = figure(&agent, "kubewitness_findings_total{finding=\"api-server-impostor\",severity=\"warning\"}");
+        assert_eq!(raised, u64::from(!findings.is_empty()), "{peers:?}");
+    }
 }
 
 fn other_namespaces(bed: &Bed) {

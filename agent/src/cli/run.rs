@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::cluster::{ApiServerArgs, ClusterArgs};
+use super::cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs};
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
@@ -74,6 +74,8 @@ pub(super) struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     api_server: ApiServerArgs,
+    #[command(flatten)]
+    api_server_peers: ApiServerPeerArgs,
     /// A kubelet to watch although it is in another network namespace than the agent and process 1; repeatable
     #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
     kubelet_pid: Vec<u32>,
@@ -138,7 +140,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         pids: args.kubelet_pid,
         pod_logs: args.pod_logs,
         trace: args.trace,
-        policy: Policy { api_server_users: args.api_server.apiserver_user, node, rbac: args.rbac == Switch::On },
+        policy: Policy {
+            api_server_users: args.api_server.apiserver_user,
+            api_server_peers: args.api_server_peers.apiserver_peer,
+            node,
+            rbac: args.rbac == Switch::On,
+        },
     };
     let rbac = match args.rbac {
         Switch::On => Some(args.cluster.follow()?),
