@@ -79,6 +79,7 @@ fn caller(caller: &Caller) -> Option<String> {
     Some(match place {
         Place::Pod { uid, name: Some((namespace, name)) } => format!("pod {namespace}/{name} {uid}"),
         Place::Pod { uid, name: None } => format!("pod {uid}"),
+        Place::Host | Place::Unknown if *pid == 0 => format!("process ? {comm}"),
         Place::Host | Place::Unknown => format!("process {pid} {comm}"),
     })
 }
