@@ -7,6 +7,7 @@ pub mod prometheus;
 mod rbac;
 mod report;
 mod run;
+mod size;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

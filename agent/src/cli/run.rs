@@ -16,13 +16,14 @@ use rustix::{io::write, pipe::pipe};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs};
+use super::size::size;
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
@@ -30,7 +31,8 @@ use crate::{
         audit::{self, Auditor},
         http::{Pages, Readiness, serve},
         metrics::Metrics,
-        sink::{Sink, Target},
+        policy::PolicyFile,
+        sink::{Renewer, Rotation, Sink, Target},
     },
     judge::Policy,
     probe::Counts,
@@ -48,12 +50,24 @@ Examples:
   kubewitness run --apiserver-user my-apiserver --node-name worker-1
   kubewitness run --kubeconfig /etc/kubewitness/kubeconfig    what RBAC says of each request
   kubewitness run --rbac off                              without any access to the API server
+  kubewitness run --audit-policy audit-policy.yaml        routine requests as counters only
 
-SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.")]
+SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.
+SIGHUP opens the file of events anew, as logrotate wants it, and reads the audit policy again.")]
 pub(super) struct Args {
     /// Where audit events go, one JSON line each: a file, or - for standard output
     #[arg(long, env = "KUBEWITNESS_EVENTS", default_value = "-", value_name = "PATH")]
     events: String,
+    /// The size at which the file of events is full: it is put aside under a name with the time, and a new one is begun. Bytes, or with Ki,
+    /// Mi, Gi; 0 for no limit, as with logrotate
+    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_SIZE", default_value = "100Mi", value_name = "SIZE", value_parser = size)]
+    events_max_size: u64,
+    /// How many files of events there are at most, the one that is written included; the oldest are removed. At least 2, or 0 for no limit
+    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_FILES", default_value = "10", value_name = "COUNT", value_parser = file_count)]
+    events_max_files: usize,
+    /// Which requests become events: a policy in the API server's format (audit.k8s.io/v1). Metrics count all the same
+    #[arg(long, env = "KUBEWITNESS_AUDIT_POLICY", value_name = "FILE")]
+    audit_policy: Option<PathBuf>,
     /// Whether events hold the commands that callers ran
     #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
     commands: Commands,
@@ -103,6 +117,12 @@ enum Commands {
     Redacted,
 }
 
+/// One file would be removed as soon as it is full, events and all.
+fn file_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| "a number of files, such as 10".to_owned())?;
+    if count == 1 { Err("at least 2, so that the last events outlive the next rotation; or 0 to keep all".to_owned()) } else { Ok(count) }
+}
+
 /// The kubelet's ports.
 #[derive(Clone, Copy, Debug, Parser)]
 pub(super) struct Ports {
@@ -121,19 +141,27 @@ impl Ports {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("the HTTP server cannot be started")?;
+    // Before anything that takes time: an early SIGHUP must not end the agent either.
+    let signals = Signals::watch(&runtime).context("signals cannot be watched")?;
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let policy = args.audit_policy.as_deref().map(PolicyFile::open).transpose()?.map(Arc::new);
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
-    let target = Target::parse(&args.events);
-    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?);
+    let rotation = Rotation { max_size: args.events_max_size, max_files: args.events_max_files };
+    let target = Target::parse(&args.events, rotation);
+    let sink = Sink::open(&target, metrics.sink(target.kind()), now)?;
+    let renewal = Renewal { events: sink.renewer(), policy: policy.clone() };
+    let outputs = Outputs::new(sink);
     let (readiness, ready) = watch::channel(Readiness::Starting);
-    let stop = front(args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready })?;
+    let stop = front(runtime, signals, args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready }, renewal)?;
 
     let commands = match args.commands {
         Commands::Full => audit::Commands::Full,
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder = Recorder { metrics, auditor, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder =
+        Recorder { metrics, auditor, policy, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,
@@ -166,37 +194,70 @@ fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
 }
 
+/// The signals that the agent heeds.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What SIGHUP renews.
+struct Renewal {
+    events: Renewer,
+    policy: Option<Arc<PolicyFile>>,
+}
+
+impl Signals {
+    fn watch(runtime: &Runtime) -> std::io::Result<Self> {
+        let _entered = runtime.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until the agent is to stop.
+    async fn attend(&mut self, renewal: &Renewal) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => renewal.renew(),
+            }
+        }
+    }
+}
+
+impl Renewal {
+    fn renew(&self) {
+        self.events.renew();
+        if let Some(policy) = &self.policy {
+            policy.reload();
+        }
+    }
+}
+
 /// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.
-fn front(address: SocketAddr, pages: Pages) -> Result<OwnedFd> {
-    let runtime = Builder::new_current_thread().enable_all().build().context("the HTTP server cannot be started")?;
+fn front(runtime: Runtime, signals: Signals, address: SocketAddr, pages: Pages, renewal: Renewal) -> Result<OwnedFd> {
     let listener = runtime
         .block_on(TcpListener::bind(address))
         .with_context(|| format!("cannot listen on {address} for metrics; name another address with --metrics-listen"))?;
     let (stop, stopper) = pipe().context("no pipe can be made")?;
     thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || attend(&runtime, listener, pages, &stopper))
+        .spawn(move || attend(&runtime, signals, listener, pages, &renewal, &stopper))
         .context("no thread can be started")?;
     Ok(stop)
 }
 
-fn attend(runtime: &Runtime, listener: TcpListener, pages: Pages, stopper: &OwnedFd) {
+fn attend(runtime: &Runtime, mut signals: Signals, listener: TcpListener, pages: Pages, renewal: &Renewal, stopper: &OwnedFd) {
     runtime.block_on(async {
-        let Ok((mut terminate, mut interrupt)) = signals() else {
-            return warn!("signals cannot be watched: SIGTERM will end the agent without a flush");
-        };
         let server = tokio::spawn(serve(listener, pages, std::future::pending()));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.attend(renewal).await;
         // The daemon reads nothing but that it can read.
         let _told = write(stopper, b"x");
         // Metrics go on until the process ends.
         let _ended = server.await;
     });
-}
-
-fn signals() -> std::io::Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }

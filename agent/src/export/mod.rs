@@ -5,6 +5,7 @@ mod clock;
 pub mod http;
 pub mod metrics;
 mod outputs;
+pub mod policy;
 mod recorder;
 pub mod sink;
 

@@ -7,6 +7,9 @@ use crate::judge::{Backing, Finding, Judgement, Verdict, WhatIf};
 use crate::kubelet::Grant;
 use crate::observation::{Check, Decision, Text};
 
+/// What an event holds of which something was not seen.
+pub(super) const COMPLETENESS: &str = "kubewitness.dev/completeness";
+
 pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static str, String> {
     let exchange = &verdict.exchange;
     let judgement = &verdict.judgement;
@@ -17,7 +20,7 @@ pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static st
         ("kubewitness.dev/access", Some(judgement.access.kind().as_str().to_owned())),
         ("kubewitness.dev/caller", caller(&exchange.caller)),
         ("kubewitness.dev/checks", (!exchange.checks.is_empty()).then(|| checks(&exchange.checks))),
-        ("kubewitness.dev/completeness", completeness(exchange)),
+        (COMPLETENESS, completeness(exchange)),
         ("kubewitness.dev/endpoint", Some(judgement.endpoint.label().to_owned())),
         ("kubewitness.dev/findings", (!judgement.findings.is_empty()).then(|| join(judgement.findings.iter().map(Finding::id)))),
         ("kubewitness.dev/granted-by", granted_by(judgement)),

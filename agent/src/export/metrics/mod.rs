@@ -13,6 +13,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Te
 
 use self::identities::Identities;
 use self::register::Register;
+use super::audit::AuditStage;
 use crate::judge::{Finding, Stage, Verdict};
 
 /// All metrics of the agent.
@@ -35,6 +36,8 @@ pub struct Metrics {
     silent_connections: IntCounterVec,
     events_written: IntCounterVec,
     events_dropped: IntCounterVec,
+    events_omitted: IntCounterVec,
+    rotations: IntCounterVec,
 }
 
 /// What is known of an attached kubelet.
@@ -103,6 +106,17 @@ pub struct SinkMetrics {
     pub dropped: IntCounter,
     /// See [`Metrics::new`].
     pub latency: Histogram,
+    /// What becomes of full files.
+    pub rotations: Rotations,
+}
+
+/// What becomes of full files of events.
+#[derive(Clone, Debug)]
+pub struct Rotations {
+    /// They were put aside, and a new one was begun.
+    pub rotated: IntCounter,
+    /// They could not be, and went on to be written.
+    pub failed: IntCounter,
 }
 
 impl Metrics {
@@ -169,6 +183,16 @@ impl Metrics {
                 "kubewitness_events_dropped_total",
                 "Events that were not written: the queue was full, or the sink failed.",
                 &["sink"],
+            )?,
+            events_omitted: register.counters(
+                "kubewitness_events_omitted_total",
+                "Events that --audit-policy left out, by the stage of their requests, which are counted all the same.",
+                &["stage"],
+            )?,
+            rotations: register.counters(
+                "kubewitness_events_rotations_total",
+                "Times the file of events was full: it was put aside and a new one begun (rotated), or could not be and goes on to be written (failed).",
+                &["outcome"],
             )?,
             register,
         };
@@ -249,7 +273,16 @@ impl Metrics {
             written: self.events_written.with_label_values(&[kind.as_str()]),
             dropped: self.events_dropped.with_label_values(&[kind.as_str()]),
             latency: self.latency.clone(),
+            rotations: Rotations {
+                rotated: self.rotations.with_label_values(&["rotated"]),
+                failed: self.rotations.with_label_values(&["failed"]),
+            },
         }
+    }
+
+    /// The audit policy left an event out.
+    pub fn event_omitted(&self, stage: AuditStage) {
+        self.events_omitted.with_label_values(&[stage.as_str()]).inc();
     }
 
     /// All series in Prometheus' text format.
