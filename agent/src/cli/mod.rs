@@ -2,6 +2,7 @@
 
 mod cluster;
 mod doctor;
+mod metrics;
 mod output;
 pub mod prometheus;
 mod rbac;

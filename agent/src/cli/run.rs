@@ -23,11 +23,13 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::cluster::{ApiServerArgs, ClusterArgs};
+use super::metrics::MetricsArgs;
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Outputs, Recorder,
+        Clock, Notices, Outputs, Recorder,
         audit::{self, Auditor},
+        guard::Tls,
         http::{Pages, Readiness, serve},
         metrics::Metrics,
         sink::{Sink, Target},
@@ -57,9 +59,8 @@ pub(super) struct Args {
     /// Whether events hold the commands that callers ran
     #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
     commands: Commands,
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "KUBEWITNESS_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
-    metrics_listen: SocketAddr,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Identities that get metrics of their own; the rest is counted as `other`
     #[arg(long, env = "KUBEWITNESS_MAX_IDENTITIES", default_value_t = 1000, value_name = "COUNT")]
     max_identities: usize,
@@ -70,6 +71,10 @@ pub(super) struct Args {
     /// clusterrolebindings
     #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on")]
     rbac: Switch,
+    /// Whether findings of severity warning and above become Kubernetes Events, on the pod concerned or on the node; needs create and patch
+    /// on events
+    #[arg(long, env = "KUBEWITNESS_KUBERNETES_EVENTS", default_value = "off")]
+    kubernetes_events: Switch,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -122,9 +127,17 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let target = Target::parse(&args.events);
-    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?);
+    let notices = match args.kubernetes_events {
+        Switch::On => {
+            let notices = Notices::start(node.clone(), args.pod_logs.clone(), args.cluster.options(), metrics.notices());
+            Some(notices.context("the thread that writes Kubernetes Events cannot be started")?)
+        }
+        Switch::Off => None,
+    };
+    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?).with_notices(notices);
     let (readiness, ready) = watch::channel(Readiness::Starting);
-    let stop = front(args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready })?;
+    let door = args.metrics.door(&node, args.cluster.options())?;
+    let stop = front(door.address, Pages { metrics: Arc::clone(&metrics), readiness: ready, guard: door.guard }, door.tls)?;
 
     let commands = match args.commands {
         Commands::Full => audit::Commands::Full,
@@ -160,7 +173,7 @@ fn read_clock() -> Clock {
 }
 
 /// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.
-fn front(address: SocketAddr, pages: Pages) -> Result<OwnedFd> {
+fn front(address: SocketAddr, pages: Pages, tls: Option<Tls>) -> Result<OwnedFd> {
     let runtime = Builder::new_current_thread().enable_all().build().context("the HTTP server cannot be started")?;
     let listener = runtime
         .block_on(TcpListener::bind(address))
@@ -168,17 +181,17 @@ fn front(address: SocketAddr, pages: Pages) -> Result<OwnedFd> {
     let (stop, stopper) = pipe().context("no pipe can be made")?;
     thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || attend(&runtime, listener, pages, &stopper))
+        .spawn(move || attend(&runtime, listener, pages, tls, &stopper))
         .context("no thread can be started")?;
     Ok(stop)
 }
 
-fn attend(runtime: &Runtime, listener: TcpListener, pages: Pages, stopper: &OwnedFd) {
+fn attend(runtime: &Runtime, listener: TcpListener, pages: Pages, tls: Option<Tls>, stopper: &OwnedFd) {
     runtime.block_on(async {
         let Ok((mut terminate, mut interrupt)) = signals() else {
             return warn!("signals cannot be watched: SIGTERM will end the agent without a flush");
         };
-        let server = tokio::spawn(serve(listener, pages, std::future::pending()));
+        let server = tokio::spawn(serve(listener, pages, tls, std::future::pending()));
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

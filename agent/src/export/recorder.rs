@@ -63,6 +63,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         self.clock = self.clock.follow((self.read_clock)());
         let event = self.auditor.event(verdict, self.clock);
         self.outputs.send(event.to_line(), verdict.cause());
+        self.outputs.notify(verdict, self.clock);
     }
 
     fn counts(&mut self, counts: Counts) {

@@ -2,6 +2,7 @@
 
 mod identities;
 mod known;
+mod notices;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+
+pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 
 use self::identities::Identities;
 use self::register::Register;
@@ -35,6 +38,8 @@ pub struct Metrics {
     silent_connections: IntCounterVec,
     events_written: IntCounterVec,
     events_dropped: IntCounterVec,
+    event_requests: IntCounterVec,
+    notices_dropped: IntCounterVec,
 }
 
 /// What is known of an attached kubelet.
@@ -92,6 +97,8 @@ pub enum SinkKind {
     Stdout,
     /// `--events PATH`
     File,
+    /// `--kubernetes-events on`: findings, not requests
+    Kubernetes,
 }
 
 /// What a sink counts.
@@ -169,6 +176,16 @@ impl Metrics {
                 "kubewitness_events_dropped_total",
                 "Events that were not written: the queue was full, or the sink failed.",
                 &["sink"],
+            )?,
+            event_requests: register.counters(
+                "kubewitness_kubernetes_event_requests_total",
+                "Kubernetes Events that were created, counted on, or written about the node since their pod's namespace does not exist, and requests that failed. Only with --kubernetes-events on.",
+                &["result"],
+            )?,
+            notices_dropped: register.counters(
+                "kubewitness_kubernetes_events_missing_total",
+                "Findings that are in no Kubernetes Event, by why; those of the sink kubernetes in kubewitness_events_dropped_total. Only with --kubernetes-events on.",
+                &["reason"],
             )?,
             register,
         };
@@ -250,6 +267,11 @@ impl Metrics {
             dropped: self.events_dropped.with_label_values(&[kind.as_str()]),
             latency: self.latency.clone(),
         }
+    }
+
+    /// The counters of Kubernetes Events, which are there from now on.
+    pub fn notices(&self) -> NoticeMetrics {
+        NoticeMetrics::new(self.sink(SinkKind::Kubernetes), &self.event_requests, &self.notices_dropped)
     }
 
     /// All series in Prometheus' text format.
@@ -347,6 +369,7 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File => "file",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
