@@ -91,8 +91,9 @@ impl ClusterArgs {
         Ok(updates)
     }
 
-    fn options(self) -> ConnectOptions {
-        ConnectOptions { kubeconfig: self.kubeconfig, context: self.context }
+    /// Which API server, and as whom.
+    pub(super) fn options(&self) -> ConnectOptions {
+        ConnectOptions { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod doctor;
+mod front;
+mod metrics;
 mod output;
 pub mod prometheus;
 mod rbac;

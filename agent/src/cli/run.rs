@@ -1,38 +1,26 @@
 //! `kubewitness run`: the daemon.
 
-use std::{
-    net::SocketAddr,
-    os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{os::fd::AsFd as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use rustix::{io::write, pipe::pipe};
-use tokio::{
-    net::TcpListener,
-    runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs};
+use super::front::{Front, Renewal};
+use super::metrics::MetricsArgs;
 use super::size::size;
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Outputs, Recorder,
+        Clock, Notices, Outputs, Recorder,
         audit::{self, Auditor},
-        http::{Pages, Readiness, serve},
+        http::Readiness,
         metrics::Metrics,
         policy::PolicyFile,
-        sink::{Renewer, Rotation, Sink, Target},
+        sink::{Rotation, Sink, Target},
     },
     judge::Policy,
     probe::Counts,
@@ -71,9 +59,8 @@ pub(super) struct Args {
     /// Whether events hold the commands that callers ran
     #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
     commands: Commands,
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "KUBEWITNESS_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
-    metrics_listen: SocketAddr,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Identities that get metrics of their own; the rest is counted as `other`
     #[arg(long, env = "KUBEWITNESS_MAX_IDENTITIES", default_value_t = 1000, value_name = "COUNT")]
     max_identities: usize,
@@ -84,6 +71,10 @@ pub(super) struct Args {
     /// clusterrolebindings
     #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on")]
     rbac: Switch,
+    /// Whether findings of severity warning and above become Kubernetes Events, on the pod concerned or on the node; needs create and patch
+    /// on events
+    #[arg(long, env = "KUBEWITNESS_KUBERNETES_EVENTS", default_value = "off")]
+    kubernetes_events: Switch,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -141,19 +132,25 @@ impl Ports {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let runtime = Builder::new_current_thread().enable_all().build().context("the HTTP server cannot be started")?;
-    // Before anything that takes time: an early SIGHUP must not end the agent either.
-    let signals = Signals::watch(&runtime).context("signals cannot be watched")?;
+    let front = Front::new()?;
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let policy = args.audit_policy.as_deref().map(PolicyFile::open).transpose()?.map(Arc::new);
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let rotation = Rotation { max_size: args.events_max_size, max_files: args.events_max_files };
     let target = Target::parse(&args.events, rotation);
+    let notices = match args.kubernetes_events {
+        Switch::On => {
+            let notices = Notices::start(node.clone(), args.pod_logs.clone(), args.cluster.options(), metrics.notices());
+            Some(notices.context("the thread that writes Kubernetes Events cannot be started")?)
+        }
+        Switch::Off => None,
+    };
     let sink = Sink::open(&target, metrics.sink(target.kind()), now)?;
     let renewal = Renewal { events: sink.renewer(), policy: policy.clone() };
-    let outputs = Outputs::new(sink);
+    let outputs = Outputs::new(sink).with_notices(notices);
     let (readiness, ready) = watch::channel(Readiness::Starting);
-    let stop = front(runtime, signals, args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready }, renewal)?;
+    let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&metrics), ready)?;
+    let stop = front.open(door, renewal)?;
 
     let commands = match args.commands {
         Commands::Full => audit::Commands::Full,
@@ -192,72 +189,4 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 
 fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
-}
-
-/// The signals that the agent heeds.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What SIGHUP renews.
-struct Renewal {
-    events: Renewer,
-    policy: Option<Arc<PolicyFile>>,
-}
-
-impl Signals {
-    fn watch(runtime: &Runtime) -> std::io::Result<Self> {
-        let _entered = runtime.enter();
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Until the agent is to stop.
-    async fn attend(&mut self, renewal: &Renewal) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => renewal.renew(),
-            }
-        }
-    }
-}
-
-impl Renewal {
-    fn renew(&self) {
-        self.events.renew();
-        if let Some(policy) = &self.policy {
-            policy.reload();
-        }
-    }
-}
-
-/// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.
-fn front(runtime: Runtime, signals: Signals, address: SocketAddr, pages: Pages, renewal: Renewal) -> Result<OwnedFd> {
-    let listener = runtime
-        .block_on(TcpListener::bind(address))
-        .with_context(|| format!("cannot listen on {address} for metrics; name another address with --metrics-listen"))?;
-    let (stop, stopper) = pipe().context("no pipe can be made")?;
-    thread::Builder::new()
-        .name("http".to_owned())
-        .spawn(move || attend(&runtime, signals, listener, pages, &renewal, &stopper))
-        .context("no thread can be started")?;
-    Ok(stop)
-}
-
-fn attend(runtime: &Runtime, mut signals: Signals, listener: TcpListener, pages: Pages, renewal: &Renewal, stopper: &OwnedFd) {
-    runtime.block_on(async {
-        let server = tokio::spawn(serve(listener, pages, std::future::pending()));
-        signals.attend(renewal).await;
-        // The daemon reads nothing but that it can read.
-        let _told = write(stopper, b"x");
-        // Metrics go on until the process ends.
-        let _ended = server.await;
-    });
 }

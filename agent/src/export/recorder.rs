@@ -71,6 +71,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         } else {
             self.metrics.event_omitted(event.stage);
         }
+        self.outputs.notify(verdict, self.clock);
     }
 
     fn counts(&mut self, counts: Counts) {

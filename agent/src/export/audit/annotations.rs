@@ -63,7 +63,7 @@ fn shown(text: &Text) -> &str {
 }
 
 /// What the kubelet was told, and whether the RBAC objects bear it out.
-fn granted_by(judgement: &Judgement) -> Option<String> {
+pub(in crate::export) fn granted_by(judgement: &Judgement) -> Option<String> {
     let grant = judgement.access.grant().filter(|grant| **grant != Grant::Unknown)?;
     Some(match judgement.entitlement.as_ref().map(|entitlement| entitlement.backing) {
         Some(Backing::Stale) => format!("{grant} (stale)"),
@@ -77,7 +77,7 @@ fn without_nodes_proxy(judgement: &Judgement) -> Option<String> {
 }
 
 /// A caller of this node: `pod default/web 2f3c…`, or `process 4242 curl`.
-fn caller(caller: &Caller) -> Option<String> {
+pub(in crate::export) fn caller(caller: &Caller) -> Option<String> {
     let Caller::Local(LocalCaller { pid, comm, place }) = caller else { return None };
     Some(match place {
         Place::Pod { uid, name: Some((namespace, name)) } => format!("pod {namespace}/{name} {uid}"),

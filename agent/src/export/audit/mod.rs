@@ -5,6 +5,8 @@ mod json;
 #[cfg(test)]
 mod tests;
 
+pub(super) use annotations::{caller, granted_by};
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 mod identities;
 mod known;
+mod notices;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+
+pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 
 use self::identities::Identities;
 use self::register::Register;
@@ -38,6 +41,8 @@ pub struct Metrics {
     events_dropped: IntCounterVec,
     events_omitted: IntCounterVec,
     rotations: IntCounterVec,
+    event_requests: IntCounterVec,
+    notices_dropped: IntCounterVec,
 }
 
 /// What is known of an attached kubelet.
@@ -95,6 +100,8 @@ pub enum SinkKind {
     Stdout,
     /// `--events PATH`
     File,
+    /// `--kubernetes-events on`: findings, not requests
+    Kubernetes,
 }
 
 /// What a sink counts.
@@ -194,6 +201,16 @@ impl Metrics {
                 "Times the file of events was full: it was put aside and a new one begun (rotated), or could not be and goes on to be written (failed).",
                 &["outcome"],
             )?,
+            event_requests: register.counters(
+                "kubewitness_kubernetes_event_requests_total",
+                "Kubernetes Events that were created, counted on, or written about the node since their pod's namespace does not exist, and requests that failed. Only with --kubernetes-events on.",
+                &["result"],
+            )?,
+            notices_dropped: register.counters(
+                "kubewitness_kubernetes_events_missing_total",
+                "Findings that are in no Kubernetes Event, by why; those of the sink kubernetes in kubewitness_events_dropped_total. Only with --kubernetes-events on.",
+                &["reason"],
+            )?,
             register,
         };
         known::create(&metrics);
@@ -283,6 +300,11 @@ impl Metrics {
     /// The audit policy left an event out.
     pub fn event_omitted(&self, stage: AuditStage) {
         self.events_omitted.with_label_values(&[stage.as_str()]).inc();
+    }
+
+    /// The counters of Kubernetes Events, which are there from now on.
+    pub fn notices(&self) -> NoticeMetrics {
+        NoticeMetrics::new(self.sink(SinkKind::Kubernetes), &self.event_requests, &self.notices_dropped)
     }
 
     /// All series in Prometheus' text format.
@@ -380,6 +402,7 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File => "file",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
