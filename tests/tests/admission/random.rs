@@ -91,11 +91,11 @@ impl Random {
     pub(crate) fn changed(&mut self, of: &Value) -> Value {
         let mut changed = of.clone();
         let rules = changed["rules"].as_array_mut().expect("a list of rules");
-        for _ in 0..self.below(3) {
-            match self.below(4) {
-                0 => rules.push(self.rule()),
-                1 if !rules.is_empty() => drop(rules.remove(self.below(rules.len()))),
-                2 if !rules.is_empty() => {
+        for _ in 0..=self.below(3) {
+            match self.below(5) {
+                0 | 1 => rules.push(self.rule()),
+                2 if !rules.is_empty() => drop(rules.remove(self.below(rules.len()))),
+                3 if !rules.is_empty() => {
                     let at = self.below(rules.len());
                     let other = self.rule();
                     let field = self.one(&["verbs", "resourceNames", "apiGroups"]);

@@ -4,6 +4,7 @@ use kubewitness_tests::scenarios::Bed;
 use serde_json::{Value, json};
 
 use crate::client::inside;
+use crate::lists::usual_list;
 use crate::modes::{Mode, enforce};
 use crate::objects::{binding, role, rule, with};
 use crate::server::Server;
@@ -13,6 +14,7 @@ pub(crate) fn every_way_of_granting_it_is_refused(bed: &Bed) {
     inside(cluster, async || {
         let server = Server::of(cluster).await;
         enforce(cluster, &server, Mode::Deny).await;
+        usual_list(cluster, &server).await;
         for object in roles().into_iter().chain(bindings()) {
             let answer = server.would_create(&object).await;
             assert!(answer.is_refused(), "{object}: {answer:?}");
