@@ -11,8 +11,12 @@ use crate::server::{Answer, As, Server};
 
 /// Puts this in the place of the list.
 fn put_list(cluster: &Cluster, allow: &str, granting: &str) {
-    let data = json!({"allow": allow, "granting": granting});
-    let list = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kubewitness-nodes-proxy", "namespace": "kube-system"}, "data": data});
+    let list = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kubewitness-nodes-proxy", "namespace": "kube-system"},
+        "data": {"allow": allow, "granting": granting},
+    });
     cluster.apply(&list.to_string()).expect("the list can be changed");
 }
 
@@ -38,8 +42,8 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
     let cluster = &bed.cluster;
     let granting = |name: &str| role(name, &[rule(&["get"], &["nodes/proxy"])]);
     let gathered = |name: &str| with(granting(name), "labels", "rbac.authorization.k8s.io/aggregate-to-view", "true");
-    let allow = "# who may\nClusterRole:kw-allowed\n  ClusterRole:kw-indented \r\nServiceAccount:monitoring/agent\nUser:jane doe\nGroup:ops\n\
-                 ClusterRole:kw-both\nClusterRole:view\n#ClusterRole:kw-commented\nClusterRole:kw-note # why\nClusterRole:*\n\n";
+    let allow = "# who may\nClusterRole:kw-allowed\n  ClusterRole:kw-indented \r\nServiceAccount:monitoring/agent\nUser:jane doe\n\
+                 Group:ops\nClusterRole:kw-both\nClusterRole:view\n#ClusterRole:kw-commented\nClusterRole:kw-note # why\nClusterRole:*\n\n";
     let passing = [
         granting("kw-allowed"),
         granting("kw-indented"),
@@ -80,7 +84,8 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
             assert!(answer.is_refused(), "{object}: {answer:?}");
         }
         let labelled = server.would_create(&refused[5]).await;
-        let text = "ClusterRole kw-allowed grants nodes/proxy, and its label rbac.authorization.k8s.io/aggregate-to-admin hands that to everybody who has ClusterRole admin. ";
+        let text = "ClusterRole kw-allowed grants nodes/proxy, and its label rbac.authorization.k8s.io/aggregate-to-admin hands that to \
+                    everybody who has ClusterRole admin. ";
         assert!(labelled.message().contains(text), "{labelled:?}");
 
         // A list without its keys is an empty one.

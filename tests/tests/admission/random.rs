@@ -98,7 +98,7 @@ impl Random {
                 3 if !rules.is_empty() => {
                     let at = self.below(rules.len());
                     let other = self.rule();
-                    let field = self.one(&["verbs", "resourceNames", "apiGroups"]);
+                    let field = self.one(&["verbs", "resourceNames", "resourceNames", "apiGroups"]);
                     if rules[at]["resources"].is_array() && other["resources"].is_array() {
                         rules[at][field] = other[field].clone();
                     }
