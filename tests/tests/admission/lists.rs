@@ -5,35 +5,23 @@ use kubewitness_tests::scenarios::Bed;
 use serde_json::{Value, json};
 
 use crate::client::inside;
-use crate::modes::{file, kubectl};
+use crate::modes::{Mode, enforce, file, kubectl};
 use crate::objects::{binding, role, rule, with};
 use crate::server::{Answer, As, Server};
 
-/// Puts this in the place of the list.
-fn put_list(cluster: &Cluster, allow: &str, granting: &str) {
-    let list = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "kubewitness-nodes-proxy", "namespace": "kube-system"},
-        "data": {"allow": allow, "granting": granting},
-    });
-    cluster.apply(&list.to_string()).expect("the list can be changed");
+const LIST: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kubewitness-nodes-proxy";
+
+/// A list of these who may have it, and of these roles that grant it.
+fn list(allow: &[&str], grants: &[&str]) -> Value {
+    let names = |verb: &str, names: &[&str]| json!({"apiGroups": ["kubewitness.dev"], "resources": ["nodes-proxy"], "verbs": [verb], "resourceNames": names});
+    role("kubewitness-nodes-proxy", &[names("allow", allow), names("grants", grants)])
 }
 
 /// Puts the project's list back, with a role that it cannot know.
 pub(crate) async fn usual_list(cluster: &Cluster, server: &Server) {
     kubectl(cluster, &["apply", "-f", &file("params.yaml").display().to_string()]);
-    kubectl(
-        cluster,
-        &[
-            "patch",
-            "configmap",
-            "--namespace=kube-system",
-            "kubewitness-nodes-proxy",
-            "--patch",
-            r#"{"data": {"granting": "kw-legacy\n"}}"#,
-        ],
-    );
+    let patch = r#"[{"op": "add", "path": "/rules/1/resourceNames", "value": ["kw-legacy"]}]"#;
+    kubectl(cluster, &["patch", "clusterrole", "kubewitness-nodes-proxy", "--type=json", "--patch", patch]);
     server.until("the list is not in force", &binding("kw-list", "kw-legacy", &["User:jane"]), Answer::is_refused).await;
     server.until("the list is not in force", &binding("kw-list", "kw-legacy", &["User:kubelet-api"]), Answer::passes).await;
 }
@@ -42,11 +30,27 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
     let cluster = &bed.cluster;
     let granting = |name: &str| role(name, &[rule(&["get"], &["nodes/proxy"])]);
     let gathered = |name: &str| with(granting(name), "labels", "rbac.authorization.k8s.io/aggregate-to-view", "true");
-    let allow = "# who may\nClusterRole:kw-allowed\n  ClusterRole:kw-indented \r\nServiceAccount:monitoring/agent\nUser:jane doe\n\
-                 Group:ops\nClusterRole:kw-both\nClusterRole:view\n#ClusterRole:kw-commented\nClusterRole:kw-note # why\nClusterRole:*\n\n";
+    let mut allow = list(
+        &[
+            "ClusterRole:kw-allowed",
+            "ServiceAccount:monitoring/agent",
+            "User:jane doe",
+            "ClusterRole:kw-both",
+            "ClusterRole:view",
+            "ClusterRole:*",
+        ],
+        &["kw-listed"],
+    );
+    // A second rule adds to the first, and rules of another meaning do not.
+    let more = list(&["Group:ops"], &[])["rules"][0].clone();
+    let mut others = list(&["ClusterRole:kw-other-resource", "ClusterRole:kw-other-verb"], &[])["rules"][0].clone();
+    others["resources"] = json!(["pods"]);
+    let mut everything = list(&[], &[])["rules"][0].clone();
+    everything["resources"] = json!(["*"]);
+    everything["verbs"] = json!(["*"]);
+    allow["rules"].as_array_mut().expect("a list").extend([more, others, everything]);
     let passing = [
         granting("kw-allowed"),
-        granting("kw-indented"),
         gathered("kw-both"),
         granting("view"),
         binding("kw-list", "cluster-admin", &["ServiceAccount:monitoring/agent", "Group:ops", "User:jane doe"]),
@@ -54,14 +58,13 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
         binding("kw-list", "kw-listed", &["Group:ops"]),
         binding("kw-list", "kw-unlisted", &["User:joe"]),
     ];
+    // Of the roles that its label hands it to, none is on the list.
+    let handing = with(granting("kw-allowed"), "labels", "rbac.authorization.k8s.io/aggregate-to-admin", "true");
     let refused = [
         granting("kw-allowed2"),
         granting("KW-allowed"),
-        granting("kw-commented"),
-        granting("kw-note"),
+        granting("kw-other-resource"),
         granting("kw-any"),
-        // Of the roles that its label hands it to, none is on the list but view.
-        with(granting("kw-allowed"), "labels", "rbac.authorization.k8s.io/aggregate-to-admin", "true"),
         gathered("kw-other"),
         // Whoever is bound to a role that may grant it must be on the list too.
         binding("kw-list", "kw-allowed", &["User:joe"]),
@@ -73,7 +76,7 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
     ];
     inside(cluster, async || {
         let server = Server::of(cluster).await;
-        put_list(cluster, allow, "kw-listed\n");
+        server.put(&allow).await;
         server.until("the list is not in force", &passing[0], Answer::passes).await;
         for object in &passing {
             let answer = server.would_create(object).await;
@@ -83,49 +86,81 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
             let answer = server.would_create(object).await;
             assert!(answer.is_refused(), "{object}: {answer:?}");
         }
-        let labelled = server.would_create(&refused[5]).await;
+        let answer = server.would_create(&handing).await;
         let text = "ClusterRole kw-allowed grants nodes/proxy, and its label rbac.authorization.k8s.io/aggregate-to-admin hands that to \
                     everybody who has ClusterRole admin. ";
-        assert!(labelled.message().contains(text), "{labelled:?}");
+        assert!(answer.is_refused() && answer.message().contains(text), "{answer:?}");
 
-        // A list without its keys is an empty one.
-        kubectl(cluster, &["patch", "configmap", "--namespace=kube-system", "kubewitness-nodes-proxy", "--patch", r#"{"data": null}"#]);
+        let mut empty = list(&[], &[]);
+        empty["rules"] = Value::Null;
+        server.put(&empty).await;
         server.until("the empty list is not in force", &passing[0], Answer::is_refused).await;
         assert!(server.would_create(&binding("kw-list", "cluster-admin", &["Group:system:masters"])).await.passes());
         usual_list(cluster, &server).await;
     });
 }
 
-pub(crate) fn the_list_cannot_be_deleted_by_mistake(bed: &Bed) {
+/// Who may write every `ClusterRole` and has no more rights cannot put anybody onto the list: Kubernetes itself sees to that.
+pub(crate) fn the_list_is_not_for_everybody_who_edits_roles(bed: &Bed) {
+    let editing = json!({
+        "apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": ["clusterroles"],
+        "verbs": ["get", "list", "create", "update", "patch", "delete"],
+    });
     let cluster = &bed.cluster;
+    for object in [role("kw-editor", &[editing]), binding("kw-editor", "kw-editor", &["User:kw-editor"])] {
+        cluster.apply(&object.to_string()).expect("it grants nothing of nodes/proxy");
+    }
     inside(cluster, async || {
         let server = Server::of(cluster).await;
-        let all = "/api/v1/namespaces/kube-system/configmaps";
-        for path in [format!("{all}/kubewitness-nodes-proxy?dryRun=All"), format!("{all}?dryRun=All")] {
+        let text = "attempting to grant RBAC permissions not currently held";
+        let by_editor = async || server.would_replace(&list(&["User:kw-editor"], &[]), As::Plain("kw-editor")).await;
+        // Until the API server knows what the editor may do, it says so in other words.
+        for _ in 0..100 {
+            if by_editor().await.message().contains(text) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{:?}", by_editor().await);
+    });
+}
+
+pub(crate) fn the_list_is_kept_and_all_can_be_taken_away(bed: &Bed) {
+    let cluster = &bed.cluster;
+    let granting = role("kw-list", &[rule(&["get"], &["nodes/proxy"])]);
+    // The commands of docs/policies.md.
+    let uninstall = || {
+        for name in ["binding-deny.yaml", "policy.yaml"] {
+            kubectl(cluster, &["delete", "-f", &file(name).display().to_string()]);
+        }
+    };
+    inside(cluster, async || {
+        let server = Server::of(cluster).await;
+        for path in [format!("{LIST}?dryRun=All"), LIST.replace("/kubewitness-nodes-proxy", "?dryRun=All")] {
             let answer = server.send("DELETE", &path, &Value::Null, As::Administrator).await;
             assert!(answer.is_refused() && answer.message().contains("delete their bindings first"), "{path}: {answer:?}");
         }
-        for (namespace, name) in [("kube-system", "another"), ("default", "kubewitness-nodes-proxy")] {
-            kubectl(cluster, &["create", "configmap", "--namespace", namespace, name]);
-            kubectl(cluster, &["delete", "configmap", "--namespace", namespace, name]);
-        }
-        // Gone all the same: nothing is judged, and no change of RBAC stands still.
+        assert_eq!(server.send("DELETE", &format!("{LIST}-2"), &Value::Null, As::Administrator).await.code, 404);
+
+        uninstall();
+        server.until("what was taken away still refuses", &granting, Answer::passes).await;
+        kubectl(cluster, &["delete", "-f", &file("params.yaml").display().to_string()]);
+
+        // Installed again, it is the new list that counts. API servers keep an old one for ever if it is a ConfigMap
+        // (kubernetes/kubernetes#130887).
+        enforce(cluster, &server, Mode::Deny).await;
+        server.put(&list(&["ClusterRole:kw-list"], &[])).await;
+        server.until("the new list is not in force", &granting, Answer::passes).await;
+
+        // Gone in spite of all: nothing is judged, and no change of RBAC stands still.
         kubectl(cluster, &["delete", "validatingadmissionpolicybinding", "kubewitness-nodes-proxy-list"]);
-        let deleted = async || {
-            let answer = server.send("DELETE", &format!("{all}/kubewitness-nodes-proxy"), &Value::Null, As::Administrator).await;
-            answer.passes()
-        };
         for _ in 0..200 {
-            if deleted().await {
+            if server.send("DELETE", LIST, &Value::Null, As::Administrator).await.passes() {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        let granting = role("kw-list", &[rule(&["get"], &["nodes/proxy"])]);
-        server.until("without a list nothing is refused", &granting, Answer::passes).await;
-
-        // The commands of docs/policies.md that take the policies away.
-        kubectl(cluster, &["delete", "--ignore-not-found", "-f", &file("binding-deny.yaml").display().to_string()]);
-        kubectl(cluster, &["delete", "-f", &file("policy.yaml").display().to_string()]);
+        server.until("without a list nothing is refused", &role("kw-other", &[rule(&["*"], &["*"])]), Answer::passes).await;
     });
 }

@@ -35,9 +35,10 @@ fn admission() {
             ("random bindings get the answer of kubewitness rbac", agreement::random_bindings),
             ("what is there can be edited and not widened", existing::what_is_there_can_be_edited_and_not_widened),
             ("the list allows what it names", lists::the_list_allows_what_it_names),
+            ("the list is not for everybody who edits roles", lists::the_list_is_not_for_everybody_who_edits_roles),
             ("large roles", ordinary::large_roles),
             ("the API server makes its roles anew at its start", modes::the_api_server_makes_its_roles_anew_at_its_start),
-            ("the list cannot be deleted by mistake", lists::the_list_cannot_be_deleted_by_mistake),
+            ("the list is kept and all can be taken away", lists::the_list_is_kept_and_all_can_be_taken_away),
         ],
     );
 }

@@ -103,7 +103,7 @@ pub(crate) fn audit_and_warn_let_it_through_and_say_it(bed: &Bed) {
             assert!(answer.passes(), "{answer:?}");
             let [warning] = &answer.warnings[..] else { panic!("{answer:?}") };
             assert!(
-                warning.contains(text) && warning.contains("nodes/metrics") && warning.contains("kube-system/kubewitness-nodes-proxy"),
+                warning.contains(text) && warning.contains("nodes/metrics") && warning.contains("ClusterRole kubewitness-nodes-proxy: "),
                 "{warning}"
             );
         }

@@ -34,6 +34,8 @@ pub(crate) enum As {
     Administrator,
     /// Somebody else with all rights: the administrator takes this name, and the group `system:masters`.
     User(&'static str),
+    /// Somebody else with rights of their own.
+    Plain(&'static str),
 }
 
 /// The name under which an API server makes its own roles.
@@ -125,8 +127,13 @@ impl Server {
             _ => "application/json",
         };
         let mut request = Request::builder().method(method).uri(path).header("Content-Type", kind);
-        if let As::User(name) = by {
-            request = request.header("Impersonate-User", name).header("Impersonate-Group", "system:masters");
+        let (name, group) = match by {
+            As::Administrator => (None, ""),
+            As::User(name) => (Some(name), "system:masters"),
+            As::Plain(name) => (Some(name), "system:authenticated"),
+        };
+        if let Some(name) = name {
+            request = request.header("Impersonate-User", name).header("Impersonate-Group", group);
         }
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let answer = self.client.send(request.body(body.into()).expect("a request")).await.expect("the API server answers");
