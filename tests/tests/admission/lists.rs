@@ -41,14 +41,15 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
         ],
         &["kw-listed"],
     );
-    // A second rule adds to the first, and rules of another meaning do not.
+    // A second rule adds to the first. One for another resource, group or verb does not: they may be for others to give.
     let more = list(&["Group:ops"], &[])["rules"][0].clone();
-    let mut others = list(&["ClusterRole:kw-other-resource", "ClusterRole:kw-other-verb"], &[])["rules"][0].clone();
-    others["resources"] = json!(["pods"]);
-    let mut everything = list(&[], &[])["rules"][0].clone();
-    everything["resources"] = json!(["*"]);
-    everything["verbs"] = json!(["*"]);
-    allow["rules"].as_array_mut().expect("a list").extend([more, others, everything]);
+    let others = [("resources", "pods"), ("resources", "*"), ("apiGroups", "example.com"), ("apiGroups", "*"), ("verbs", "*")];
+    let others = others.map(|(field, word)| {
+        let mut other = list(&["ClusterRole:kw-other"], &[])["rules"][0].clone();
+        other[field] = json!([word]);
+        other
+    });
+    allow["rules"].as_array_mut().expect("a list").extend([more].into_iter().chain(others));
     let passing = [
         granting("kw-allowed"),
         gathered("kw-both"),
@@ -63,8 +64,8 @@ pub(crate) fn the_list_allows_what_it_names(bed: &Bed) {
     let refused = [
         granting("kw-allowed2"),
         granting("KW-allowed"),
-        granting("kw-other-resource"),
         granting("kw-any"),
+        granting("kw-other"),
         gathered("kw-other"),
         // Whoever is bound to a role that may grant it must be on the list too.
         binding("kw-list", "kw-allowed", &["User:joe"]),
