@@ -7,6 +7,7 @@ pub mod prometheus;
 mod rbac;
 mod report;
 mod run;
+mod webhook;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

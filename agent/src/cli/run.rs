@@ -22,7 +22,10 @@ use tokio::{
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::cluster::{ApiServerArgs, ClusterArgs};
+use super::{
+    cluster::{ApiServerArgs, ClusterArgs},
+    webhook::WebhookArgs,
+};
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
@@ -31,6 +34,7 @@ use crate::{
         http::{Pages, Readiness, serve},
         metrics::Metrics,
         sink::{Sink, Target},
+        webhook::Webhook,
     },
     judge::Policy,
     probe::Counts,
@@ -48,6 +52,7 @@ Examples:
   kubewitness run --apiserver-user my-apiserver --node-name worker-1
   kubewitness run --kubeconfig /etc/kubewitness/kubeconfig    what RBAC says of each request
   kubewitness run --rbac off                              without any access to the API server
+  kubewitness run --audit-webhook-config-file /etc/kubewitness/webhook.kubeconfig --audit-webhook-queue /var/lib/kubewitness
 
 SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.")]
 pub(super) struct Args {
@@ -85,6 +90,8 @@ pub(super) struct Args {
     trace: Option<PathBuf>,
     #[command(flatten)]
     ports: Ports,
+    #[command(flatten)]
+    webhook: WebhookArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -122,7 +129,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let target = Target::parse(&args.events);
-    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?);
+    let webhook = args.webhook.options().map(|options| Webhook::start(&options, metrics.webhook())).transpose()?;
+    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?, webhook);
     let (readiness, ready) = watch::channel(Readiness::Starting);
     let stop = front(args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready })?;
 

@@ -7,6 +7,7 @@ pub mod metrics;
 mod outputs;
 mod recorder;
 pub mod sink;
+pub mod webhook;
 
 pub use clock::Clock;
 pub use outputs::Outputs;
