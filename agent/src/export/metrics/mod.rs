@@ -43,6 +43,9 @@ pub struct Metrics {
     rotations: IntCounterVec,
     event_requests: IntCounterVec,
     notices_dropped: IntCounterVec,
+    events_waiting: IntGaugeVec,
+    events_waiting_bytes: IntGaugeVec,
+    events_waiting_seconds: IntGaugeVec,
 }
 
 /// What is known of an attached kubelet.
@@ -102,6 +105,8 @@ pub enum SinkKind {
     File,
     /// `--kubernetes-events on`: findings, not requests
     Kubernetes,
+    /// `--audit-webhook-config-file FILE`
+    Webhook,
 }
 
 /// What a sink counts.
@@ -124,6 +129,21 @@ pub struct Rotations {
     pub rotated: IntCounter,
     /// They could not be, and went on to be written.
     pub failed: IntCounter,
+}
+
+/// What the webhook counts.
+#[derive(Clone, Debug)]
+pub struct WebhookMetrics {
+    /// Events that arrived.
+    pub written: IntCounter,
+    /// Events that will not.
+    pub dropped: IntCounter,
+    /// Events that wait to be sent.
+    pub waiting: IntGauge,
+    /// Their bytes.
+    pub waiting_bytes: IntGauge,
+    /// The age of the oldest one, in seconds.
+    pub waiting_seconds: IntGauge,
 }
 
 impl Metrics {
@@ -185,10 +205,25 @@ impl Metrics {
                 "Connections over which no request was seen, by why.",
                 &["reason"],
             )?,
-            events_written: register.counters("kubewitness_events_written_total", "Events that were written.", &["sink"])?,
+            events_written: register.counters("kubewitness_events_written_total", "Events that were written; those that the receiver has taken, where the sink is the webhook.", &["sink"])?,
             events_dropped: register.counters(
                 "kubewitness_events_dropped_total",
-                "Events that were not written: the queue was full, or the sink failed.",
+                "Events that were not written: the queue was full, the sink failed, or the receiver refused them for good.",
+                &["sink"],
+            )?,
+            events_waiting: register.gauges(
+                "kubewitness_events_waiting",
+                "Events in the queue of a sink that has one that lasts: those that the receiver has not taken yet.",
+                &["sink"],
+            )?,
+            events_waiting_bytes: register.gauges(
+                "kubewitness_events_waiting_bytes",
+                "Bytes of the events that wait, as they are queued.",
+                &["sink"],
+            )?,
+            events_waiting_seconds: register.gauges(
+                "kubewitness_events_waiting_seconds",
+                "Age of the oldest event that waits, looked at with each attempt to send it; 0 where none waits.",
                 &["sink"],
             )?,
             events_omitted: register.counters(
@@ -307,6 +342,18 @@ impl Metrics {
         NoticeMetrics::new(self.sink(SinkKind::Kubernetes), &self.event_requests, &self.notices_dropped)
     }
 
+    /// The figures of the webhook, which are there from now on.
+    pub fn webhook(&self) -> WebhookMetrics {
+        let sink = [SinkKind::Webhook.as_str()];
+        WebhookMetrics {
+            written: self.events_written.with_label_values(&sink),
+            dropped: self.events_dropped.with_label_values(&sink),
+            waiting: self.events_waiting.with_label_values(&sink),
+            waiting_bytes: self.events_waiting_bytes.with_label_values(&sink),
+            waiting_seconds: self.events_waiting_seconds.with_label_values(&sink),
+        }
+    }
+
     /// All series in Prometheus' text format.
     ///
     /// # Errors
@@ -403,6 +450,7 @@ impl SinkKind {
             Self::Stdout => "stdout",
             Self::File => "file",
             Self::Kubernetes => "kubernetes",
+            Self::Webhook => "webhook",
         }
     }
 }
