@@ -43,7 +43,6 @@ impl Intake {
             }
             if synced.elapsed() >= SYNC {
                 self.sync();
-                self.shared.show();
                 synced = Instant::now();
             }
         }
@@ -55,8 +54,9 @@ impl Intake {
     fn take(&mut self, line: &[u8]) {
         let (appended, waiting) = {
             let mut queue = self.shared.queue();
-            (queue.append(line, event::weight(line)), queue.waiting().events)
+            (queue.append(line, event::weight(line)), queue.waiting())
         };
+        self.shared.show(waiting);
         self.shared.arriving.fetch_sub(1, Ordering::Release);
         match appended {
             Ok(()) => {
@@ -67,7 +67,7 @@ impl Intake {
             }
             Err(error) => self.drop(&error),
         }
-        if waiting == 1 || waiting >= self.batch {
+        if waiting.events == 1 || waiting.events >= self.batch {
             self.shared.wake.notify_one();
         }
     }

@@ -36,7 +36,14 @@ use std::{
 use thiserror::Error;
 use tokio::{runtime::Builder, sync::Notify};
 
-use self::{disk::DiskQueue, intake::Intake, queue::MemoryQueue, queue::Queue, receiver::Receiver, sender::Sender};
+use self::{
+    disk::DiskQueue,
+    intake::Intake,
+    queue::MemoryQueue,
+    queue::{Queue, Waiting},
+    receiver::Receiver,
+    sender::Sender,
+};
 pub use self::{disk::OpenError, receiver::ReceiverError};
 use super::metrics::WebhookMetrics;
 
@@ -118,7 +125,8 @@ impl Webhook {
             wake: Notify::new(),
             metrics,
         });
-        shared.show();
+        let waiting = shared.queue().waiting();
+        shared.show(waiting);
         let (lines, arriving) = mpsc::sync_channel(CHANNEL);
         let (finished, done) = mpsc::channel();
         let intake = Intake::new(Arc::clone(&shared), options.batch_max_size);
@@ -173,8 +181,7 @@ impl Shared {
     }
 
     /// Shows how much waits.
-    fn show(&self) {
-        let waiting = self.queue().waiting();
+    fn show(&self, waiting: Waiting) {
         self.metrics.waiting.set(i64::try_from(waiting.events).unwrap_or(i64::MAX));
         self.metrics.waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
     }

@@ -108,7 +108,10 @@ impl Sender {
 
     /// Takes away what was given up, and what arrived.
     fn done(&mut self, dropped: &[Vec<u8>], delivered: usize, why: Option<&ReceiverError>) {
-        let acknowledged = self.shared.queue().acknowledge(dropped.len() + delivered);
+        let (acknowledged, waiting) = {
+            let mut queue = self.shared.queue();
+            (queue.acknowledge(dropped.len() + delivered), queue.waiting())
+        };
         if let Err(error) = acknowledged {
             warn!(
                 "it cannot be written down that audit events have arrived: {error}; they may be sent again when the agent is started anew"
@@ -125,7 +128,7 @@ impl Sender {
         let metrics = &self.shared.metrics;
         metrics.dropped.inc_by(dropped.len() as u64);
         metrics.written.inc_by(delivered as u64);
-        self.shared.show();
+        self.shared.show(waiting);
         if delivered == 0 {
             return;
         }
