@@ -26,7 +26,14 @@ impl Folder {
     }
 
     fn open(&self, limit: u64) -> DiskQueue {
-        DiskQueue::open(&self.0, limit).unwrap()
+        // The lock of a queue that was dropped is held for a moment by a process that another test starts, until it runs its program.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match DiskQueue::open(&self.0, limit) {
+                Err(OpenError::Locked(_)) if Instant::now() < deadline => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// The files of records, oldest first.
