@@ -33,6 +33,7 @@ fn webhook() {
         &[
             ("each event arrives once and in order", each_arrives_once),
             ("a receiver that comes and goes under load loses nothing", receiver_comes_and_goes),
+            ("an agent that is killed under load has queued what it wrote", killed_under_load),
             ("what the receiver refuses is dropped alone", refused),
         ],
     );
@@ -135,6 +136,33 @@ fn receiver_comes_and_goes(bed: &Bed) {
         arrived.len() - written.len(),
         bytes / waiting
     );
+}
+
+/// Two threads write the events down, so a kill may leave the last few in one place only; none is missing before them.
+fn killed_under_load(bed: &Bed) {
+    let token = bed.identity("killed", &["get"], &["nodes/proxy"]);
+    let receiver = Receiver::new(&bed.folder.join("killed"));
+    let agent = agent(bed, &receiver, &[]);
+    let load = Call::get("/healthz").token(&token).times(0).workers(4).start(&bed.cluster).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    agent.signal(Signal::KILL).unwrap();
+    let file = agent.events_file();
+    drop(agent);
+    assert!(load.stop().unwrap().answered() > 100);
+    // A kill may cut the last line of either.
+    let whole = |text: &str| text.rfind('\n').map_or(String::new(), |end| text[..end].to_owned());
+    let written = whole(&fs::read_to_string(&file).unwrap());
+    fs::write(&file, format!("{written}\n")).unwrap();
+    let mut segments: Vec<_> = fs::read_dir(queue(bed, "killed")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "events"));
+    segments.sort();
+    let queued: String = segments.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let queued = whole(&queued);
+    let (written, queued): (Vec<_>, Vec<_>) = (written.lines().collect(), queued.lines().map(|line| &line[9..]).collect());
+    let both = written.len().min(queued.len());
+    assert!(both > 100, "{both} is no load");
+    assert_eq!(written[..both], queued[..both]);
+    eprintln!("{} events were in the file and {} in the queue when the agent was killed", written.len(), queued.len());
 }
 
 fn refused(bed: &Bed) {

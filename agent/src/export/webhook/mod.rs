@@ -125,8 +125,7 @@ impl Webhook {
             wake: Notify::new(),
             metrics,
         });
-        let waiting = shared.queue().waiting();
-        shared.show(waiting);
+        shared.show(&**shared.queue());
         let (lines, arriving) = mpsc::sync_channel(CHANNEL);
         let (finished, done) = mpsc::channel();
         let intake = Intake::new(Arc::clone(&shared), options.batch_max_size);
@@ -180,9 +179,11 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows how much waits.
-    fn show(&self, waiting: Waiting) {
+    /// Shows how much waits. The caller still holds the queue, so that no older figure comes later.
+    fn show(&self, queue: &dyn Queue) -> Waiting {
+        let waiting = queue.waiting();
         self.metrics.waiting.set(i64::try_from(waiting.events).unwrap_or(i64::MAX));
         self.metrics.waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+        waiting
     }
 }

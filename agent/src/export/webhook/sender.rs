@@ -108,9 +108,11 @@ impl Sender {
 
     /// Takes away what was given up, and what arrived.
     fn done(&mut self, dropped: &[Vec<u8>], delivered: usize, why: Option<&ReceiverError>) {
-        let (acknowledged, waiting) = {
+        let acknowledged = {
             let mut queue = self.shared.queue();
-            (queue.acknowledge(dropped.len() + delivered), queue.waiting())
+            let acknowledged = queue.acknowledge(dropped.len() + delivered);
+            self.shared.show(&**queue);
+            acknowledged
         };
         if let Err(error) = acknowledged {
             warn!(
@@ -128,7 +130,6 @@ impl Sender {
         let metrics = &self.shared.metrics;
         metrics.dropped.inc_by(dropped.len() as u64);
         metrics.written.inc_by(delivered as u64);
-        self.shared.show(waiting);
         if delivered == 0 {
             return;
         }
