@@ -1,11 +1,11 @@
 //! Events in batches to a URL, as the API server's own audit webhook sends them, with a queue that a receiver which is away does not empty.
 //!
-//! An event goes from the daemon over a channel to the thread [`intake`], which queues it, on disk if a directory is given. The thread
-//! [`sender`] posts what is queued, the oldest first, one batch at a time so that the order is kept, and takes away what has arrived. An event
+//! An event goes from the daemon over a channel to the thread `intake`, which queues it, on disk if a directory is given. The thread
+//! `sender` posts what is queued, the oldest first, one batch at a time so that the order is kept, and takes away what has arrived. An event
 //! arrives at least once: what was sent when the receiver or the agent broke off is sent again.
 //!
-//! Pure are [`delivery`] (what to send next), [`backoff`] (when), [`record`] (the form on disk) and [`event`]; [`queue`] and [`disk`] keep
-//! events, [`receiver`] is the way to the receiver.
+//! Pure are `delivery` (what to send next), `backoff` (when), `record` (the form on disk) and `event`; `queue` and `disk` keep
+//! events, `receiver` is the way to the receiver.
 
 mod backoff;
 mod delivery;
