@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod copy;
 pub mod host;
 pub mod prometheus;
+pub mod random;
 pub mod scenarios;
 
 /// Bytes as lower-case hex digits.
