@@ -38,6 +38,7 @@ pub struct Metrics {
     events_dropped: IntCounterVec,
     events_omitted: IntCounterVec,
     rotations: IntCounterVec,
+    files_removed: IntCounterVec,
 }
 
 /// What is known of an attached kubelet.
@@ -117,6 +118,8 @@ pub struct Rotations {
     pub rotated: IntCounter,
     /// They could not be, and went on to be written.
     pub failed: IntCounter,
+    /// They were the oldest of too many, and were removed with the events in them.
+    pub removed: IntCounter,
 }
 
 impl Metrics {
@@ -193,6 +196,11 @@ impl Metrics {
                 "kubewitness_events_rotations_total",
                 "Times the file of events was full: it was put aside and a new one begun (rotated), or could not be and goes on to be written (failed).",
                 &["outcome"],
+            )?,
+            files_removed: register.counters(
+                "kubewitness_events_files_removed_total",
+                "Full files of events that were removed, with what was in them, since there were more than --events-max-files.",
+                &["sink"],
             )?,
             register,
         };
@@ -276,6 +284,7 @@ impl Metrics {
             rotations: Rotations {
                 rotated: self.rotations.with_label_values(&["rotated"]),
                 failed: self.rotations.with_label_values(&["failed"]),
+                removed: self.files_removed.with_label_values(&[kind.as_str()]),
             },
         }
     }
