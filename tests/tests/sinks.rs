@@ -231,19 +231,29 @@ fn audit_policy(bed: &Bed) {
 }
 
 fn create(bed: &Bed) {
-    let (sent, found) = rotated_by_logrotate(bed, "create", |agent| {
+    let Outcome { sent, found, broken } = rotated_by_logrotate(bed, "create", |agent| {
         format!("create 0600 root root\n compress\n delaycompress\n postrotate\n kill -HUP {}\n endscript", agent.pid())
     });
-    assert_eq!(found, sent, "nothing is lost");
+    assert_eq!((found, broken), (sent, 0), "nothing is lost");
 }
 
 fn copytruncate(bed: &Bed) {
-    let (sent, found) = rotated_by_logrotate(bed, "copytruncate", |_| "copytruncate\n compress\n delaycompress".to_owned());
+    let Outcome { sent, found, .. } = rotated_by_logrotate(bed, "copytruncate", |_| "copytruncate\n compress\n delaycompress".to_owned());
     assert!(found <= sent && found > sent / 2, "{found}");
 }
 
-/// How many events were written, and how many different ones are in the files in the end, while logrotate ran as often as it could.
-fn rotated_by_logrotate(bed: &Bed, name: &str, way: impl FnOnce(&Agent) -> String) -> (u64, u64) {
+/// What is in the files in the end.
+struct Outcome {
+    /// Events that the agent counted as written.
+    sent: u64,
+    /// Events that are there.
+    found: u64,
+    /// Lines that are no event.
+    broken: usize,
+}
+
+/// Sends requests while logrotate runs as often as it can.
+fn rotated_by_logrotate(bed: &Bed, name: &str, way: impl FnOnce(&Agent) -> String) -> Outcome {
     const SENT: u32 = 40_000;
     let token = bed.identity(name, &["get"], &["nodes/proxy"]);
     let folder = bed.folder.join(name);
@@ -265,12 +275,18 @@ fn rotated_by_logrotate(bed: &Bed, name: &str, way: impl FnOnce(&Agent) -> Strin
     assert_eq!(running.wait().unwrap().only(), Some(200));
     assert!(agent.stop(Duration::from_secs(2)).unwrap().success());
     let files = event_files(&folder);
-    let text: String = files.iter().map(|file| output_of(std::process::Command::new("zcat").arg("-f").arg(file)).unwrap()).collect();
-    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("each line is whole")).collect();
-    let ids: BTreeSet<_> = events.iter().map(|event| event["auditID"].to_string()).collect();
+    let texts: Vec<_> = files.iter().map(|file| output_of(std::process::Command::new("zcat").arg("-f").arg(file)).unwrap()).collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let (events, broken): (Vec<_>, Vec<_>) = lines.map(serde_json::from_str::<Value>).partition(Result::is_ok);
+    let ids: BTreeSet<_> = events.iter().flatten().map(|event| event["auditID"].to_string()).collect();
     assert_eq!(ids.len(), events.len(), "no event is there twice");
-    eprintln!("{name}: {SENT} events were written, {} are in {} files of {} bytes in all", ids.len(), files.len(), text.len());
-    (u64::from(SENT), ids.len() as u64)
+    let (found, bytes) = (ids.len() as u64, texts.iter().map(String::len).sum::<usize>());
+    eprintln!(
+        "{name}: {SENT} events were written; {found} are in {} files of {bytes} bytes, and {} halves of one",
+        files.len(),
+        broken.len()
+    );
+    Outcome { sent: u64::from(SENT), found, broken: broken.len() }
 }
 
 /// An agent whose log is not where its events are.
