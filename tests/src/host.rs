@@ -39,7 +39,7 @@ pub enum HostError {
         package: &'static str,
     },
     /// `apt-get` failed.
-    #[error("`apt-get install {packages}` failed: install runc and a static busybox by hand, then run the command again")]
+    #[error("`apt-get install {packages}` failed: install them by hand, then run the command again")]
     Install {
         /// What was to be installed.
         packages: String,
@@ -73,6 +73,14 @@ pub fn prepare() -> Result<Host, HostError> {
         runc: on_path("runc").ok_or(HostError::Missing { what: "runc", package: "runc" })?,
         busybox: static_busybox().ok_or(HostError::Missing { what: "a static busybox", package: "busybox-static" })?,
     })
+}
+
+/// logrotate, which is installed where it is missing and `apt-get` exists.
+pub fn logrotate() -> Result<PathBuf, HostError> {
+    if on_path("logrotate").is_none() && on_path("apt-get").is_some() {
+        install(&["logrotate"])?;
+    }
+    on_path("logrotate").ok_or(HostError::Missing { what: "logrotate", package: "logrotate" })
 }
 
 /// Installs packages; where that fails, the lists of a fresh machine may be empty, so they are fetched and it is tried again.

@@ -15,6 +15,7 @@ pub mod copy;
 pub mod host;
 pub mod nested;
 pub mod prometheus;
+pub mod random;
 pub mod scenarios;
 
 /// Bytes as lower-case hex digits.

@@ -140,6 +140,20 @@ impl OwnProgram {
     }
 }
 
+/// `auditpolicy`: what the API server's own code makes of an audit policy. A module of its own, `tests/go-policy`: those in `tests/go` need not
+/// carry what that code is linked with.
+pub fn audit_policy() -> Recipe {
+    Recipe {
+        name: "auditpolicy",
+        package: "kubewitness.dev/tests-policy".to_owned(),
+        module: tests_folder().join("go-policy"),
+        toolchain: TOOLCHAIN,
+        tags: "",
+        linker_flags: "-s -w".to_owned(),
+        folder: format!("go/policy-{TOOLCHAIN}"),
+    }
+}
+
 /// How etcd 3.6.6 is made.
 pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
@@ -224,6 +238,7 @@ mod tests {
             (helm(), "helm.sh/helm/v4 v4.3.1"),
             (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
+            (audit_policy(), "k8s.io/apiserver v0.36.3"),
         ];
         for (recipe, pin) in pins {
             let pinned = fs::read_to_string(recipe.module.join("go.mod")).unwrap();
