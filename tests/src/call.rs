@@ -82,6 +82,12 @@ impl Call {
         Self { token: Some(token.clone()), ..self }.with("--token-file", "-")
     }
 
+    /// With the token that is mounted into the pod that it is sent from.
+    #[must_use]
+    pub fn own_token(self) -> Self {
+        self.with("--token-file", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+    }
+
     /// With a header, `NAME: VALUE`.
     #[must_use]
     pub fn header(self, header: &str) -> Self {
@@ -118,7 +124,7 @@ impl Call {
         self.with("--while-refused", &format!("{}ms", patience.as_millis()))
     }
 
-    /// Keeps the bodies.
+    /// Keeps the bodies, and what comes over a WebSocket.
     #[must_use]
     pub fn body(self) -> Self {
         self.with("--body=true", "")
