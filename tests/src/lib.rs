@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod copy;
 pub mod held;
 pub mod host;
+pub mod nested;
 pub mod prometheus;
 pub mod scenarios;
 

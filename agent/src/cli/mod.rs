@@ -2,11 +2,14 @@
 
 mod cluster;
 mod doctor;
+mod front;
+mod metrics;
 mod output;
 pub mod prometheus;
 mod rbac;
 mod report;
 mod run;
+mod size;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

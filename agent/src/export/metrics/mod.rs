@@ -2,6 +2,7 @@
 
 mod identities;
 mod known;
+mod notices;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,11 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
+pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
+
 use self::identities::Identities;
 use self::register::Register;
+use super::audit::AuditStage;
 use crate::judge::{Finding, Stage, Verdict};
 
 /// All metrics of the agent.
@@ -35,6 +39,10 @@ pub struct Metrics {
     silent_connections: IntCounterVec,
     events_written: IntCounterVec,
     events_dropped: IntCounterVec,
+    events_omitted: IntCounterVec,
+    rotations: IntCounterVec,
+    event_requests: IntCounterVec,
+    notices_dropped: IntCounterVec,
 }
 
 /// What is known of an attached kubelet.
@@ -92,6 +100,8 @@ pub enum SinkKind {
     Stdout,
     /// `--events PATH`
     File,
+    /// `--kubernetes-events on`: findings, not requests
+    Kubernetes,
 }
 
 /// What a sink counts.
@@ -103,6 +113,17 @@ pub struct SinkMetrics {
     pub dropped: IntCounter,
     /// See [`Metrics::new`].
     pub latency: Histogram,
+    /// What becomes of full files.
+    pub rotations: Rotations,
+}
+
+/// What becomes of full files of events.
+#[derive(Clone, Debug)]
+pub struct Rotations {
+    /// They were put aside, and a new one was begun.
+    pub rotated: IntCounter,
+    /// They could not be, and went on to be written.
+    pub failed: IntCounter,
 }
 
 impl Metrics {
@@ -169,6 +190,26 @@ impl Metrics {
                 "kubewitness_events_dropped_total",
                 "Events that were not written: the queue was full, or the sink failed.",
                 &["sink"],
+            )?,
+            events_omitted: register.counters(
+                "kubewitness_events_omitted_total",
+                "Events that --audit-policy left out, by the stage of their requests, which are counted all the same.",
+                &["stage"],
+            )?,
+            rotations: register.counters(
+                "kubewitness_events_rotations_total",
+                "Times the file of events was full: it was put aside and a new one begun (rotated), or could not be and goes on to be written (failed).",
+                &["outcome"],
+            )?,
+            event_requests: register.counters(
+                "kubewitness_kubernetes_event_requests_total",
+                "Kubernetes Events that were created, counted on, or written about the node since their pod's namespace does not exist, and requests that failed. Only with --kubernetes-events on.",
+                &["result"],
+            )?,
+            notices_dropped: register.counters(
+                "kubewitness_kubernetes_events_missing_total",
+                "Findings that are in no Kubernetes Event, by why; those of the sink kubernetes in kubewitness_events_dropped_total. Only with --kubernetes-events on.",
+                &["reason"],
             )?,
             register,
         };
@@ -249,7 +290,21 @@ impl Metrics {
             written: self.events_written.with_label_values(&[kind.as_str()]),
             dropped: self.events_dropped.with_label_values(&[kind.as_str()]),
             latency: self.latency.clone(),
+            rotations: Rotations {
+                rotated: self.rotations.with_label_values(&["rotated"]),
+                failed: self.rotations.with_label_values(&["failed"]),
+            },
         }
+    }
+
+    /// The audit policy left an event out.
+    pub fn event_omitted(&self, stage: AuditStage) {
+        self.events_omitted.with_label_values(&[stage.as_str()]).inc();
+    }
+
+    /// The counters of Kubernetes Events, which are there from now on.
+    pub fn notices(&self) -> NoticeMetrics {
+        NoticeMetrics::new(self.sink(SinkKind::Kubernetes), &self.event_requests, &self.notices_dropped)
     }
 
     /// All series in Prometheus' text format.
@@ -347,6 +402,7 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File => "file",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
