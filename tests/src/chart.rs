@@ -1,8 +1,7 @@
 //! The chart on a cluster, as people install it: with helm, from an image that the node has.
 
 use std::{
-    env, fs,
-    io::{self, Read as _, Write as _},
+    env, fs, io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
@@ -11,9 +10,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{AgentError, connect_in, output_of},
+    agent::{AgentError, output_of},
     build::{BuildError, helm},
-    cluster::{Cluster, ClusterError},
+    call::Call,
+    cluster::{Cluster, ClusterError, Token},
 };
 
 /// Name of the release and of its namespace.
@@ -42,17 +42,30 @@ fn repository() -> PathBuf {
 }
 
 /// What the chart has to be told on the testbed. The node is a network namespace of this machine and process 1 is in another one: on a node
-/// of one's own the agent finds the kubelet by process 1's namespace, here it is told which process it is. Its pages are asked in plain
-/// HTTP, and its events hold what was run.
+/// of one's own the agent finds the kubelet by process 1's namespace, here it is told which process it is. Its events hold what was run.
 pub fn values(cluster: &Cluster) -> Value {
     let kubelet = cluster.kubelet_pid().map(|pid| format!("--kubelet-pid={pid}"));
     json!({
         "podLogsDir": cluster.pod_logs(),
         "extraArgs": kubelet.into_iter().collect::<Vec<_>>(),
         "events": {"commands": "full"},
-        "metrics": {"auth": "none"},
-        "auditPolicy": {"enabled": false},
     })
+}
+
+/// The token of somebody who may read the metrics, as one lets one's Prometheus do it.
+pub fn reader(cluster: &Cluster) -> Result<Token, ClusterError> {
+    const READER: &str = "prometheus";
+    let group = "rbac.authorization.k8s.io";
+    cluster.service_account(READER)?;
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"),
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": READER},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": format!("{NAME}-metrics-reader")},
+        "subjects": [{"kind": "ServiceAccount", "name": READER, "namespace": "default"}],
+    });
+    cluster.apply(&binding.to_string())?;
+    cluster.token(READER, None)
 }
 
 /// Why something about the release failed.
@@ -123,8 +136,8 @@ impl<'a> Helm<'a> {
     pub fn upgrade(&self, chart: &Path, values: &Value) -> Result<String, ChartError> {
         let path = self.folder.join("values.json");
         fs::write(&path, values.to_string()).map_err(|source| ChartError::File { path: path.clone(), source })?;
-        let mut command = self.release(["upgrade", "--install", "--create-namespace", "--wait", "--timeout", "60s", "--values"]);
-        Ok(output_of(command.arg(path).arg(NAME).arg(chart))?)
+        let mut command = self.release(["upgrade", "--install", "--create-namespace", "--wait", "--timeout", "60s"]);
+        Ok(output_of(command.arg("--values").arg(path).arg(NAME).arg(chart))?)
     }
 
     /// Goes back to a revision, and waits until its pods are ready.
@@ -160,13 +173,17 @@ impl AgentPod {
         }
     }
 
-    /// A page of the agent, without the headers, over the network of pods.
-    pub fn page(&self, cluster: &Cluster, path: &str) -> io::Result<String> {
-        let mut stream = connect_in(&cluster.network_namespace(), (self.address, PORT).into())?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
-        let mut response = String::new();
-        stream.read_to_string(&mut response)?;
-        Ok(response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    /// A pod of this name in the release's namespace, which runs the agent.
+    pub fn named(cluster: &Cluster, name: &str) -> Result<Self, ChartError> {
+        let mut command = cluster.kubectl(["--namespace", NAME, "get", "pod", name, "--output=json"]);
+        Self::read(cluster, &serde_json::from_str(&output_of(&mut command)?).unwrap_or_default())
+    }
+
+    /// A page of the agent, over the network of pods: the status, and the body.
+    pub fn get(&self, cluster: &Cluster, path: &str, token: Option<&Token>) -> io::Result<(u16, String)> {
+        let call = Call::get(path).to(&format!("https://{}:{PORT}", self.address)).body();
+        let answers = token.map_or_else(|| call.clone(), |token| call.clone().token(token)).from_node(cluster)?;
+        answers.only().map(|status| (status, answers.body)).ok_or_else(|| io::Error::other(answers.problem))
     }
 
     /// What the pod's container wrote: its events and, on other lines, its log.
