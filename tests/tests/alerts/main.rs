@@ -1,5 +1,6 @@
 //! From the attack to who is paged: the real agent, Prometheus with the rules as they are shipped, Alertmanager, and what a receiver gets.
 
+mod cost;
 mod dashboard;
 mod pages;
 
