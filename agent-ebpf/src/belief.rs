@@ -1,15 +1,13 @@
 //! Whose word counts. Probes sit on a file, and any pod can run a copy of a file, so a hit counts only when the process lives in a
 //! believed network namespace or was named by its id.
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
-    programs::ProbeContext,
-};
+use aya_ebpf::{helpers::bpf_get_current_task, programs::ProbeContext};
 use aya_log_ebpf::debug;
-use kubewitness_wire::{Counter, belief};
+use kubewitness_wire::{Counter, Kernel, belief};
 
 use crate::{
     maps::{BELIEVED_NETNS, BELIEVED_PIDS, KERNEL, count},
+    process,
     user::read_kernel,
 };
 
@@ -23,11 +21,14 @@ pub struct Believed {
 /// The current process, if it is believed; counts it if not.
 #[inline(always)]
 pub fn current(ctx: &ProbeContext) -> Option<Believed> {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let netns = current_netns()?;
+    let kernel = KERNEL.load();
+    let named = process::id(&kernel);
+    // A process that the agent cannot name is still told from others.
+    let tgid = named.unwrap_or_else(process::global_id);
+    let netns = current_netns(&kernel)?;
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
-    if in_netns || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
+    if in_netns || named.is_some_and(|id| BELIEVED_PIDS.get_ptr(&id).is_some()) {
         return Some(Believed { tgid, netns });
     }
     count(Counter::Disbelieved);
@@ -36,8 +37,7 @@ pub fn current(ctx: &ProbeContext) -> Option<Believed> {
 }
 
 #[inline(always)]
-fn current_netns() -> Option<u32> {
-    let kernel = KERNEL.load();
+fn current_netns(kernel: &Kernel) -> Option<u32> {
     // SAFETY: the helper takes nothing and returns the current task.
     let task = unsafe { bpf_get_current_task() };
     let nsproxy: u64 = read_kernel(task + u64::from(kernel.task_nsproxy))?;

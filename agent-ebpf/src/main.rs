@@ -15,6 +15,7 @@ mod flight;
 mod go_map;
 mod hit;
 mod maps;
+mod process;
 mod request;
 mod scratch;
 mod socket;

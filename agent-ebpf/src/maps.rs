@@ -12,6 +12,8 @@ use crate::{flight, scratch::Slot, socket::Connecting};
 /// What the agent tells about the running kernel.
 #[unsafe(no_mangle)]
 pub static KERNEL: Global<Kernel> = Global::new(Kernel {
+    pidns_device: 0,
+    pidns_inode: 0,
     task_nsproxy: 0,
     nsproxy_net: 0,
     net_inum: 0,

@@ -2,13 +2,14 @@
 
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_current_cgroup_id},
+    helpers::{bpf_get_current_comm, bpf_ktime_get_ns, generated::bpf_get_current_cgroup_id},
     programs::RawTracePointContext,
 };
 use kubewitness_wire::{Class, Counter, Header, Kernel, Kind, Socket, SocketEvent};
 
 use crate::{
     maps::{BELIEVED_NETNS, CONNECTING, KERNEL, SOCKETS, count},
+    process,
     user::read_kernel,
 };
 
@@ -48,11 +49,11 @@ pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
         return None;
     }
     match (old, new) {
-        (_, state::LISTEN) if serves => report(&kernel, sock, SocketEvent::Listen, current()),
+        (_, state::LISTEN) if serves => report(&kernel, sock, SocketEvent::Listen, current(&kernel)),
         (state::SYN_RECV, state::ESTABLISHED) if serves => report(&kernel, sock, SocketEvent::Opened, NOBODY),
         (state::SYN_RECV | state::LISTEN | state::CLOSE, state::CLOSE) if serves => Some(()),
         (_, state::CLOSE) if serves => report(&kernel, sock, SocketEvent::Closed, NOBODY),
-        (_, state::SYN_SENT) if calls => CONNECTING.insert(&sock, &current(), 0).ok(),
+        (_, state::SYN_SENT) if calls => CONNECTING.insert(&sock, &current(&kernel), 0).ok(),
         (state::SYN_SENT, state::ESTABLISHED) if calls => {
             // SAFETY: the entry is this socket's own, whose state changes one at a time.
             let caller = *unsafe { CONNECTING.get(&sock) }?;
@@ -67,12 +68,13 @@ pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
 const NOBODY: Connecting = Connecting { cgroup: 0, comm: [0; 16], tgid: 0, zero: 0 };
 
 #[inline(always)]
-fn current() -> Connecting {
+fn current(kernel: &Kernel) -> Connecting {
     Connecting {
         // SAFETY: the helper takes nothing.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: bpf_get_current_comm().unwrap_or([0; 16]),
-        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        // 0 is nobody: an id of another namespace may be some other process's in the agent's. The cgroup tells then.
+        tgid: process::id(kernel).unwrap_or_default(),
         zero: 0,
     }
 }

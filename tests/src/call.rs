@@ -141,6 +141,11 @@ impl Call {
         self.spawn(cluster, cluster.command(program))
     }
 
+    /// Sends it by a command that will run `kubeletcall`.
+    pub fn by(&self, cluster: &Cluster, command: Command) -> io::Result<Answers> {
+        self.spawn(cluster, command)?.wait()
+    }
+
     fn spawn(&self, cluster: &Cluster, mut command: Command) -> io::Result<Running> {
         let server = if self.read_only { "http" } else { "https" };
         let port = if self.read_only { 10255 } else { 10250 };

@@ -14,6 +14,7 @@ pub mod call;
 pub mod cluster;
 pub mod copy;
 pub mod host;
+pub mod nested;
 pub mod prometheus;
 pub mod scenarios;
 

@@ -4,7 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use kubewitness_tests::{
@@ -12,7 +13,8 @@ use kubewitness_tests::{
     build::OwnProgram,
     call::Call,
     cluster::{Cluster, Options, POD, Token},
-    copy::KubeletCopy,
+    copy::{KubeletCopy, end_kubelet},
+    nested::PidNamespace,
     scenarios::{Bed, annotation, completed, figure, play},
 };
 use serde_json::Value;
@@ -30,7 +32,9 @@ fn callers() {
         &folder,
         &[
             ("a call from a pod is that pod's, and a token of another pod is stolen", pods_are_told_apart),
+            ("the API server's name from elsewhere is told once its addresses are", the_api_server_from_elsewhere),
             ("a kubelet of another network namespace is believed only when it is named", other_namespaces),
+            ("on a node that is a container, process ids are the container's", a_node_in_a_container),
         ],
     );
 }
@@ -72,6 +76,20 @@ fn pods_are_told_apart(bed: &Bed) {
     assert_eq!(figure(&agent, "kubewitness_findings_total{finding=\"stolen-token\",severity=\"critical\"}"), 2);
 }
 
+fn the_api_server_from_elsewhere(bed: &Bed) {
+    let own = format!("{}/32", bed.cluster.address());
+    for (peers, findings) in [(None, ""), (Some(own.as_str()), ""), (Some("203.0.113.0/24"), "api-server-impostor")] {
+        let arguments = peers.map_or_else(Vec::new, |peers| vec!["--apiserver-peer", peers]);
+        let mut agent = bed.agent(&arguments);
+        output_of(&mut bed.cluster.kubectl(["exec", POD, "--", "true"])).unwrap();
+        let ended = |event: &Value| event["stage"] == "ResponseComplete" && annotation(event, "endpoint") == "exec";
+        let event = agent.event("the exec", SEEN_WITHIN, ended).unwrap();
+        assert_eq!(annotation(&event, "findings"), findings, "{peers:?}");
+        let raised = figure(&agent, "kubewitness_findings_total{finding=\"api-server-impostor\",severity=\"warning\"}");
+        assert_eq!(raised, u64::from(!findings.is_empty()), "{peers:?}");
+    }
+}
+
 fn other_namespaces(bed: &Bed) {
     let there = Other::up();
     let here_token = bed.identity("here", &["get"], &["nodes/proxy"]);
@@ -111,6 +129,55 @@ fn other_namespaces(bed: &Bed) {
     call(&bed.cluster, &here_token, "not-named");
     all(&mut agent, "named");
     assert_eq!(of(&agent, "not-named"), 0);
+}
+
+/// The last scenario: the cluster's own kubelet does not come back.
+fn a_node_in_a_container(bed: &Bed) {
+    let cluster = &bed.cluster;
+    let token = bed.identity("nested", &["get"], &["nodes/healthz"]);
+    let pid = cluster.kubelet_pid().unwrap();
+    let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    end_kubelet(cluster).unwrap();
+    let node = PidNamespace::new(cluster).unwrap();
+
+    // The agent is there first: it learns of the kubelet by the kernel's record of its LISTEN, and must find it in /proc by that id.
+    let options = bed.agent_options(&[]);
+    fs::create_dir_all(&options.folder).unwrap();
+    let mut command = node.command(&options.binary);
+    command.args(["run", "--node-name", "node1", "--rbac", "off", "--events"]).arg(options.folder.join("events.jsonl"));
+    command.arg("--pod-logs").arg(cluster.pod_logs()).stdin(Stdio::null()).stdout(Stdio::null());
+    let child = command.stderr(fs::File::create(options.folder.join("agent.log")).unwrap()).spawn().unwrap();
+    let mut agent = Agent::started(child, cluster.network_namespace(), options.folder);
+    let mut ready = |word: &'static str| {
+        let says = |agent: &mut Agent| Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with(word)));
+        agent.until(word, Duration::from_secs(60), says).unwrap();
+    };
+    ready("waiting");
+    let mut kubelet = node.command(cluster.kubelet_binary());
+    let log = fs::File::options().append(true).open(cluster.log("kubelet")).unwrap();
+    kubelet.args(arguments.split_terminator('\0').skip(1)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let mut kubelet = kubelet.spawn().unwrap();
+    ready("attached");
+
+    let client = OwnProgram::KubeletCall.recipe().build().unwrap();
+    let mut inside = node.command("sh");
+    inside.args(["-c", "echo $$ >&2; exec \"$@\"", "sh"]).arg(client);
+    let call = |name: &str| Call::get("/healthz").token(&token).user_agent(name);
+    let inside = call("inside").while_refused(Duration::from_secs(60)).by(cluster, inside).unwrap();
+    let outside = call("outside").from_node(cluster).unwrap();
+    assert_eq!((inside.only(), outside.only()), (Some(200), Some(200)), "{inside:?} {outside:?}");
+    assert_eq!(annotation(&one(&mut agent, "inside"), "caller"), format!("process {} kubeletcall", inside.problem));
+    assert_eq!(annotation(&one(&mut agent, "outside"), "caller"), "process ? kubeletcall");
+    // The runtime is outside, so its pods are in yet other namespaces; they are known by their cgroups.
+    let pods = || call("pod").from_pod(cluster, POD).ok().and_then(|answers| answers.only());
+    let begun = Instant::now();
+    while pods() != Some(200) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the kubelet does not find its pods again");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(annotation(&one(&mut agent, "pod"), "caller").starts_with("pod default/web "));
+    drop(node);
+    kubelet.wait().unwrap();
 }
 
 /// An agent in the host's network namespace that is told about one kubelet. Its pages are on a port that nobody else has.

@@ -7,6 +7,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::progress::{note, step};
+use crate::project::TOOLCHAIN;
 use crate::setup::MUSL;
 use crate::{args, project, setup};
 
@@ -32,23 +33,74 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 
 /// The kernel programs and the agent; the tools must be there.
 pub(crate) fn all() -> Result<()> {
-    let object = step("build: the kernel programs", kernel_programs)?;
-    let binary = step("build: the agent", || agent(&object))?;
+    let place = Place::here()?;
+    let object = step("build: the kernel programs", || kernel_programs(&place))?;
+    let binary = step("build: the agent", || agent(&place, &object))?;
     note(&format!("{} is ready", binary.strip_prefix(project::root()).unwrap_or(&binary).display()));
     Ok(())
+}
+
+/// Where a build happens: what is built shows none of it.
+pub(crate) struct Place {
+    /// The workspace.
+    root: PathBuf,
+    /// Where cargo keeps the sources of crates.
+    cargo_home: PathBuf,
+    /// The toolchain's own folder.
+    sysroot: PathBuf,
+}
+
+impl Place {
+    /// This workspace.
+    pub(crate) fn here() -> Result<Self> {
+        let home = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("cargo has no home: set HOME or CARGO_HOME")?;
+        Self::of(project::root().to_path_buf(), &home)
+    }
+
+    /// A copy of this workspace, which fetches the sources of crates anew.
+    pub(crate) fn of(root: PathBuf, cargo_home: &Path) -> Result<Self> {
+        let sysroot = project::answer(Command::new("rustup").args(["run", TOOLCHAIN, "rustc", "--print", "sysroot"]))?;
+        Ok(Self { root, cargo_home: std::path::absolute(cargo_home)?, sysroot: sysroot.trim().into() })
+    }
+
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut command = project::cargo(args);
+        command.current_dir(&self.root).env("CARGO_HOME", &self.cargo_home);
+        command
+    }
+
+    /// Flags that put other names for folders into panics and debug information, so that a binary is the same wherever it was built. The
+    /// later ones win. A folder of a registry's sources has a name that depends on where the registry is.
+    ///
+    /// The workspace itself is not among them: the compiler is given its files by their paths from the root. So copies of this workspace
+    /// share what cargo has built.
+    fn flags(&self) -> Vec<String> {
+        let sources = fs::read_dir(self.cargo_home.join("registry/src")).into_iter().flatten().filter_map(Result::ok);
+        let sources = sources.map(|folder| (folder.path(), "/crates"));
+        let folders = [(self.cargo_home.clone(), "/cargo"), (self.sysroot.join("lib/rustlib/src/rust"), "/rust")];
+        folders.into_iter().chain(sources).map(|(from, to)| renamed(&from, to)).collect()
+    }
+}
+
+fn renamed(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
 }
 
 /// A cargo command on the kernel programs' crate, for its own target.
 ///
 /// `core` is compiled along, which the compiler calls unstable. Flags and target folder are apart from those of the host, so that
 /// neither build throws the other's work away.
-pub(crate) fn bpf_cargo(subcommand: &str) -> Result<Command> {
-    let mut command = project::cargo(&[subcommand, "--release", "-p", "kubewitness-ebpf", "-Z", "build-std=core"]);
+pub(crate) fn bpf_cargo(place: &Place, subcommand: &str) -> Result<Command> {
+    let mut command = place.cargo(&[subcommand, "--release", "-p", "kubewitness-ebpf", "-Z", "build-std=core"]);
+    // The compiler notes the folder that it runs in beside the paths of the lines.
+    let own = renamed(&place.root, "/kubewitness");
+    let flags: Vec<String> = BPF_FLAGS.map(str::to_owned).into_iter().chain([own]).chain(place.flags()).collect();
     command
         .args(["--target", BPF, "--target-dir", "target/bpf"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", project::tool("bpf-linker")?)
-        .env("CARGO_ENCODED_RUSTFLAGS", BPF_FLAGS.join("\x1f"));
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     Ok(command)
 }
 
@@ -58,18 +110,26 @@ const BPF: &str = "bpfel-unknown-none";
 /// the two files which the toolchain calls libLLVM, each time: the other one it can.
 const BPF_FLAGS: [&str; 4] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf", "-Alinker_messages"];
 
-fn kernel_programs() -> Result<PathBuf> {
-    project::run(&mut bpf_cargo("build")?)?;
-    Ok(project::root().join("target/bpf").join(BPF).join("release/kubewitness"))
+fn kernel_programs(place: &Place) -> Result<PathBuf> {
+    // The folders that the flags name are there only once the sources are.
+    project::run(&mut place.cargo(&["fetch", "--quiet", "--locked"]))?;
+    project::run(&mut bpf_cargo(place, "build")?)?;
+    Ok(place.root.join("target/bpf").join(BPF).join("release/kubewitness"))
 }
 
 /// What compiles the C and assembly of `ring` for the static binary. Without it a `musl-gcc` is looked for, which few have; `ring` needs
 /// nothing of a C library but what every one has.
 const C_COMPILER: &str = "CC_x86_64_unknown_linux_musl";
 
-fn agent(object: &Path) -> Result<PathBuf> {
-    project::run(&mut agent_cargo(object))?;
-    let target = project::root().join("target");
+/// The binary from nothing, in a place where nobody has built: kernel programs and agent.
+pub(crate) fn elsewhere(place: &Place) -> Result<PathBuf> {
+    let object = kernel_programs(place)?;
+    agent(place, &object)
+}
+
+fn agent(place: &Place, object: &Path) -> Result<PathBuf> {
+    project::run(&mut agent_cargo(place, object))?;
+    let target = place.root.join("target");
     let built = target.join(MUSL).join("release/kubewitness");
     let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     ensure!(
@@ -84,13 +144,17 @@ fn agent(object: &Path) -> Result<PathBuf> {
 
 /// The agent's examples, built as the agent is; the folder where they are.
 pub(crate) fn examples() -> Result<PathBuf> {
-    project::run(agent_cargo(&kernel_programs()?).arg("--examples"))?;
+    let place = Place::here()?;
+    project::run(agent_cargo(&place, &kernel_programs(&place)?).arg("--examples"))?;
     Ok(project::root().join("target").join(MUSL).join("release/examples"))
 }
 
-fn agent_cargo(object: &Path) -> Command {
-    let mut command = project::cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]);
-    command.env("KUBEWITNESS_EBPF", object).env(C_COMPILER, env::var_os(C_COMPILER).unwrap_or("cc".into()));
+fn agent_cargo(place: &Place, object: &Path) -> Command {
+    let mut command = place.cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]);
+    command
+        .env("KUBEWITNESS_EBPF", object)
+        .env(C_COMPILER, env::var_os(C_COMPILER).unwrap_or("cc".into()))
+        .env("CARGO_ENCODED_RUSTFLAGS", place.flags().join("\x1f"));
     command
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod cluster;
 mod demo;
+mod image;
 mod machine;
 mod progress;
 mod project;
@@ -24,6 +25,7 @@ type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>)
 const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
     ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
+    ("image", "the static binary as an OCI image, with its bill of materials", image::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
@@ -80,6 +82,7 @@ mod tests {
             &["nonsense"][..],
             &["setup", "now"],
             &["build", "--fast"],
+            &["image", "--name"],
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::args::{self, Usage};
 use crate::progress::{note, seconds, step};
 use crate::project::{self, TOOLCHAIN};
-use crate::{build, setup};
+use crate::{build, image, setup};
 
 const HELP: &str = "\
 Usage: cargo xtask test [--long] [--only STEP]
@@ -102,7 +102,7 @@ fn on_host(subcommand: &str) -> Command {
 
 fn clippy() -> Result<()> {
     project::run(on_host("clippy").args(["--all-targets", "--features", E2E, "--", "-D", "warnings"]))?;
-    project::run(build::bpf_cargo("clippy")?.args(["--", "-D", "warnings"]))
+    project::run(build::bpf_cargo(&build::Place::here()?, "clippy")?.args(["--", "-D", "warnings"]))
 }
 
 fn doc() -> Result<()> {
@@ -163,6 +163,7 @@ const E2E: &str = "kubewitness-tests/e2e";
 /// The clusters of a test share the processors of this machine with the others, so one test runs at a time.
 fn e2e(options: &Options) -> Result<()> {
     build::all()?;
+    image::of_what_is_built()?;
     let kubelets = if options.long { "1.30,1.36,1.37" } else { "1.36" };
     let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", E2E]);
     command.env("KUBEWITNESS_E2E_KUBELETS", kubelets).env("RUST_TEST_THREADS", "1");

@@ -148,6 +148,11 @@ pub struct MapLayout {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
+    /// The agent's PID namespace, whose process ids it is told: its device as the kernel's `dev_t`, 0 in the initial namespace, whose ids
+    /// are the kernel's own.
+    pub pidns_device: u64,
+    /// Its inode.
+    pub pidns_inode: u64,
     /// `task_struct.nsproxy`
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`

@@ -1,6 +1,7 @@
 //! The flags that name a cluster, and what is read from it.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::mpsc::{self, Receiver},
     thread,
@@ -9,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use ipnet::IpNet;
 use tokio::{runtime::Builder, time::sleep};
 use tracing::warn;
 
@@ -47,6 +49,21 @@ pub(super) struct ApiServerArgs {
     pub(super) apiserver_user: Vec<String>,
 }
 
+/// Where the API server calls from.
+#[derive(Debug, Parser)]
+pub(super) struct ApiServerPeerArgs {
+    /// An address or network that the API server's requests come from, such as 10.0.0.0/28, or that of the tunnel's end on this side;
+    /// repeatable. With it, the API server's name from elsewhere is the finding api-server-impostor
+    #[arg(long, env = "KUBEWITNESS_APISERVER_PEER", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    pub(super) apiserver_peer: Vec<IpNet>,
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address).ok_or_else(|| "use an address or a network, such as 10.0.0.5 or 10.0.0.0/28".to_owned())
+}
+
 impl ClusterArgs {
     /// Its RBAC objects and its nodes.
     pub(super) fn load(self) -> Result<Loaded> {
@@ -74,8 +91,9 @@ impl ClusterArgs {
         Ok(updates)
     }
 
-    fn options(self) -> ConnectOptions {
-        ConnectOptions { kubeconfig: self.kubeconfig, context: self.context }
+    /// Which API server, and as whom.
+    pub(super) fn options(&self) -> ConnectOptions {
+        ConnectOptions { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 }
 

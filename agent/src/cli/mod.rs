@@ -2,11 +2,16 @@
 
 mod cluster;
 mod doctor;
+mod front;
+mod metrics;
 mod output;
+mod outputs;
 pub mod prometheus;
 mod rbac;
 mod report;
 mod run;
+mod size;
+mod webhook;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

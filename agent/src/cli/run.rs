@@ -1,36 +1,26 @@
 //! `kubewitness run`: the daemon.
 
-use std::{
-    net::SocketAddr,
-    os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{os::fd::AsFd as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use rustix::{io::write, pipe::pipe};
-use tokio::{
-    net::TcpListener,
-    runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::cluster::{ApiServerArgs, ClusterArgs};
+use super::{
+    cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs},
+    front::Front,
+    metrics::MetricsArgs,
+    outputs::OutputArgs,
+};
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Outputs, Recorder,
+        Clock, Recorder,
         audit::{self, Auditor},
-        http::{Pages, Readiness, serve},
+        http::Readiness,
         metrics::Metrics,
-        sink::{Sink, Target},
     },
     judge::Policy,
     probe::Counts,
@@ -48,18 +38,19 @@ Examples:
   kubewitness run --apiserver-user my-apiserver --node-name worker-1
   kubewitness run --kubeconfig /etc/kubewitness/kubeconfig    what RBAC says of each request
   kubewitness run --rbac off                              without any access to the API server
+  kubewitness run --audit-policy audit-policy.yaml        routine requests as counters only
+  kubewitness run --audit-webhook-config-file /etc/kubewitness/webhook.kubeconfig --audit-webhook-queue /var/lib/kubewitness
 
-SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.")]
+SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.
+SIGHUP opens the file of events anew, as logrotate wants it, and reads the audit policy again.")]
 pub(super) struct Args {
-    /// Where audit events go, one JSON line each: a file, or - for standard output
-    #[arg(long, env = "KUBEWITNESS_EVENTS", default_value = "-", value_name = "PATH")]
-    events: String,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Whether events hold the commands that callers ran
     #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
     commands: Commands,
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "KUBEWITNESS_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
-    metrics_listen: SocketAddr,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Identities that get metrics of their own; the rest is counted as `other`
     #[arg(long, env = "KUBEWITNESS_MAX_IDENTITIES", default_value_t = 1000, value_name = "COUNT")]
     max_identities: usize,
@@ -74,6 +65,8 @@ pub(super) struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     api_server: ApiServerArgs,
+    #[command(flatten)]
+    api_server_peers: ApiServerPeerArgs,
     /// A kubelet to watch although it is in another network namespace than the agent and process 1; repeatable
     #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
     kubelet_pid: Vec<u32>,
@@ -88,7 +81,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Switch {
+pub(super) enum Switch {
     On,
     Off,
 }
@@ -119,26 +112,33 @@ impl Ports {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let front = Front::new()?;
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
-    let target = Target::parse(&args.events);
-    let outputs = Outputs::new(Sink::open(&target, metrics.sink(target.kind()), now)?);
+    let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
     let (readiness, ready) = watch::channel(Readiness::Starting);
-    let stop = front(args.metrics_listen, Pages { metrics: Arc::clone(&metrics), readiness: ready })?;
+    let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&metrics), ready)?;
+    let stop = front.open(door, renewal)?;
 
     let commands = match args.commands {
         Commands::Full => audit::Commands::Full,
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder = Recorder { metrics, auditor, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder =
+        Recorder { metrics, auditor, policy, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,
         pids: args.kubelet_pid,
         pod_logs: args.pod_logs,
         trace: args.trace,
-        policy: Policy { api_server_users: args.api_server.apiserver_user, node, rbac: args.rbac == Switch::On },
+        policy: Policy {
+            api_server_users: args.api_server.apiserver_user,
+            api_server_peers: args.api_server_peers.apiserver_peer,
+            node,
+            rbac: args.rbac == Switch::On,
+        },
     };
     let rbac = match args.rbac {
         Switch::On => Some(args.cluster.follow()?),
@@ -157,39 +157,4 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 
 fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
-}
-
-/// Serves the pages and waits for signals, on a thread of its own. The descriptor becomes readable when the daemon should stop.
-fn front(address: SocketAddr, pages: Pages) -> Result<OwnedFd> {
-    let runtime = Builder::new_current_thread().enable_all().build().context("the HTTP server cannot be started")?;
-    let listener = runtime
-        .block_on(TcpListener::bind(address))
-        .with_context(|| format!("cannot listen on {address} for metrics; name another address with --metrics-listen"))?;
-    let (stop, stopper) = pipe().context("no pipe can be made")?;
-    thread::Builder::new()
-        .name("http".to_owned())
-        .spawn(move || attend(&runtime, listener, pages, &stopper))
-        .context("no thread can be started")?;
-    Ok(stop)
-}
-
-fn attend(runtime: &Runtime, listener: TcpListener, pages: Pages, stopper: &OwnedFd) {
-    runtime.block_on(async {
-        let Ok((mut terminate, mut interrupt)) = signals() else {
-            return warn!("signals cannot be watched: SIGTERM will end the agent without a flush");
-        };
-        let server = tokio::spawn(serve(listener, pages, std::future::pending()));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        // The daemon reads nothing but that it can read.
-        let _told = write(stopper, b"x");
-        // Metrics go on until the process ends.
-        let _ended = server.await;
-    });
-}
-
-fn signals() -> std::io::Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! `/metrics`, `/healthz` and `/readyz`, in plain HTTP or over TLS.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::guard::{Guard, Handshake, Tls};
 use super::metrics::Metrics;
 
 /// Connections that are served at a time; more wait in the listener's backlog.
@@ -46,10 +48,12 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     /// For `/readyz`.
     pub readiness: watch::Receiver<Readiness>,
+    /// Who may read the metrics; everybody if there is none. Health is for everybody: the kubelet's probes have no token.
+    pub guard: Option<Arc<Guard>>,
 }
 
-/// Serves until `shutdown` is done. Requests that are being answered then are not waited for.
-pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown` is done, over TLS if there is a certificate. Requests that are being answered then are not waited for.
+pub async fn serve(listener: TcpListener, pages: Pages, tls: Option<Tls>, shutdown: impl Future<Output = ()>) {
     let router = router(pages);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let accept = async {
@@ -57,10 +61,10 @@ pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Ou
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let router = router.clone();
+                    let (router, tls) = (router.clone(), tls.clone());
                     tokio::spawn(async move {
                         // A client that is too slow or breaks off is its own business.
-                        let _ = tokio::time::timeout(CONNECTION_WITHIN, answer(stream, router)).await;
+                        let _ = tokio::time::timeout(CONNECTION_WITHIN, attend(stream, tls, router)).await;
                         drop(place);
                     });
                 }
@@ -77,7 +81,17 @@ pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Ou
     }
 }
 
-async fn answer(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+async fn attend(stream: TcpStream, tls: Option<Tls>, router: Router) -> Result<(), hyper::Error> {
+    match tls {
+        None => answer(stream, router).await,
+        Some(tls) => match tls.accept(stream).await {
+            Handshake::Done(stream) => answer(stream, router).await,
+            Handshake::Failed => Ok(()),
+        },
+    }
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) -> Result<(), hyper::Error> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
@@ -97,7 +111,12 @@ fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-async fn metrics(State(pages): State<Pages>) -> Response {
+async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+    if let Some(guard) = &pages.guard
+        && let Err(refusal) = guard.admit(&headers).await
+    {
+        return refusal.into_response();
+    }
     match pages.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be shown: {error}.\n")).into_response(),
@@ -135,9 +154,9 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (sender, readiness) = watch::channel(Readiness::Starting);
-            let pages = Pages { metrics: Arc::new(Metrics::new("node1", 10).unwrap()), readiness };
+            let pages = Pages { metrics: Arc::new(Metrics::new("node1", 10).unwrap()), readiness, guard: None };
             let client = tokio::task::spawn_blocking(move || act(address, sender));
-            serve(listener, pages, async { client.await.unwrap() }).await;
+            serve(listener, pages, None, async { client.await.unwrap() }).await;
         });
     }
 

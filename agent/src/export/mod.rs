@@ -1,13 +1,19 @@
 //! What leaves the agent: audit events as JSON lines, metrics, and the HTTP server that shows them.
 
 pub mod audit;
+mod bucket;
 mod clock;
+pub mod guard;
 pub mod http;
 pub mod metrics;
+mod notices;
 mod outputs;
+pub mod policy;
 mod recorder;
 pub mod sink;
+pub mod webhook;
 
 pub use clock::Clock;
+pub use notices::Notices;
 pub use outputs::Outputs;
 pub use recorder::Recorder;

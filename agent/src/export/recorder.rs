@@ -9,6 +9,7 @@ use super::{
     audit::Auditor,
     http::Readiness,
     metrics::{KubeletInfo, LostRecords, Metrics, SilentConnection, Sites},
+    policy::{Attributes, PolicyFile},
 };
 use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Counts, target::Status, target::plan::Plan};
 
@@ -18,6 +19,8 @@ pub struct Recorder<C> {
     pub metrics: std::sync::Arc<Metrics>,
     /// How events are written.
     pub auditor: Auditor,
+    /// Which of them go anywhere; all where there is none.
+    pub policy: Option<std::sync::Arc<PolicyFile>>,
     /// Where they go.
     pub outputs: Outputs,
     /// Where health goes.
@@ -62,7 +65,13 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         self.metrics.record(verdict);
         self.clock = self.clock.follow((self.read_clock)());
         let event = self.auditor.event(verdict, self.clock);
-        self.outputs.send(event.to_line(), verdict.cause());
+        let records = |policy: &PolicyFile| policy.records(&Attributes::of(&event, verdict), event.stage);
+        if self.policy.as_deref().is_none_or(records) {
+            self.outputs.send(event.to_line(), verdict.cause());
+        } else {
+            self.metrics.event_omitted(event.stage);
+        }
+        self.outputs.notify(verdict, self.clock);
     }
 
     fn counts(&mut self, counts: Counts) {

@@ -18,7 +18,7 @@ pub enum Finding {
     AnonymousAccess,
     /// A container's memory was checkpointed by anyone but the API server.
     Checkpoint,
-    /// The API server's identity from an address that is not one of its own. Needs its addresses.
+    /// The API server's identity from an address that is not one of its own. Only where its addresses are told ([`Policy::api_server_peers`]).
     ApiServerImpostor,
     /// Logs of a container or of the host were read by anyone but the API server.
     UnloggedLogRead,
@@ -200,7 +200,8 @@ pub(super) fn findings(exchange: &Exchange, stage: Stage, policy: &Policy, judge
         },
         Finding::VerbBypass => !logged && executed && judgement.verb == Verb::Get && lacks_create(judgement),
         Finding::StolenToken => last.is_some_and(|check| stolen::is_stolen(&check.user, &exchange.caller, &policy.node)),
-        Finding::ApiServerImpostor | Finding::Probing => false,
+        Finding::ApiServerImpostor => logged && policy.is_from_elsewhere(exchange),
+        Finding::Probing => false,
     };
     Finding::ALL.into_iter().filter(|finding| holds(*finding)).collect()
 }

@@ -16,6 +16,10 @@ pub use probing::{Prober, Probing, REFUSALS, WINDOW};
 pub use rights::{Backing, Entitlement, REMEMBERED, Rights, WhatIf};
 pub use stages::{GRACE, Judge, Stage, Verdict};
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use crate::exchange::Exchange;
 use crate::kubelet::{Access, Endpoint, Transport, Verb};
 use crate::observation::Timestamp;
@@ -25,6 +29,8 @@ use crate::observation::Timestamp;
 pub struct Policy {
     /// User names of the API server: what they do is in the API server's own audit log.
     pub api_server_users: Vec<String>,
+    /// Addresses that the API server's requests come from, as far as a node sees them; empty if nothing is said about that.
+    pub api_server_peers: Vec<IpNet>,
     /// The name of this node.
     pub node: String,
     /// Whether the RBAC objects are followed; where they are not, nothing is concluded from their absence.
@@ -39,13 +45,25 @@ impl Policy {
 
     /// The default policy for the node of this name, without RBAC objects.
     pub fn new(node: impl Into<String>) -> Self {
-        Self { api_server_users: Self::API_SERVER_USERS.map(str::to_owned).to_vec(), node: node.into(), rbac: false }
+        Self {
+            api_server_users: Self::API_SERVER_USERS.map(str::to_owned).to_vec(),
+            api_server_peers: Vec::new(),
+            node: node.into(),
+            rbac: false,
+        }
     }
 
     /// Whether the exchange is known to be the API server's. A user who was not seen is not.
     pub fn is_api_server(&self, exchange: &Exchange) -> bool {
         let name = exchange.checks.last().and_then(|check| check.user.name.whole());
         name.is_some_and(|name| self.api_server_users.iter().any(|user| user == name))
+    }
+
+    /// Whether it is known not to come from the API server's addresses. One whose address was not seen is not.
+    fn is_from_elsewhere(&self, exchange: &Exchange) -> bool {
+        let remote = exchange.request.as_ref().and_then(|request| request.remote);
+        let known = |address: IpAddr| self.api_server_peers.iter().any(|network| network.contains(&address));
+        !self.api_server_peers.is_empty() && remote.is_some_and(|remote| !known(remote.ip().to_canonical()))
     }
 }
 

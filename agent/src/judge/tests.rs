@@ -306,6 +306,35 @@ fn tokens_in_the_wrong_hands() {
 }
 
 #[test]
+fn the_api_servers_name_from_elsewhere() {
+    // A request comes from 192.0.2.7.
+    for (peers, name, remote, impostor) in [
+        (vec!["192.0.2.7/32"], API_SERVER, Some("192.0.2.7:1"), false),
+        (vec!["198.51.100.0/24", "192.0.2.0/28"], API_SERVER, Some("192.0.2.7:1"), false),
+        (vec!["192.0.2.0/28"], API_SERVER, Some("[::ffff:192.0.2.7]:1"), false),
+        (vec!["2001:db8::/32"], API_SERVER, Some("[2001:db8::1]:1"), false),
+        (vec!["198.51.100.0/24"], API_SERVER, Some("192.0.2.7:1"), true),
+        (vec!["192.0.2.8/29"], API_SERVER, Some("192.0.2.7:1"), true),
+        (vec!["192.0.2.0/24"], API_SERVER, Some("[2001:db8::1]:1"), true),
+        // Nothing is said about where it calls from.
+        (vec![], API_SERVER, Some("192.0.2.7:1"), false),
+        // The address was not seen.
+        (vec!["198.51.100.0/24"], API_SERVER, None, false),
+        // Nobody else is expected there.
+        (vec!["198.51.100.0/24"], SERVICE_ACCOUNT, Some("192.0.2.7:1"), false),
+    ] {
+        let policy = Policy { api_server_peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(), ..Policy::new(NODE) };
+        for (decision, status) in [(Decision::Allow, 101), (Decision::NoOpinion, 403)] {
+            let call = request("GET", "/exec/default/web/main?command=id").user(user(name)).check("proxy", decision).status(status);
+            let call = call.request(|request| request.remote = remote.map(|remote| remote.parse().unwrap()));
+            let judgement = Court::new(policy.clone()).judge(&call.seen(), Stage::Ended, Timestamp::default(), None);
+            let found = judgement.findings.contains(Finding::ApiServerImpostor);
+            assert_eq!(found, impostor, "{name} from {remote:?}, peers {peers:?}, {status}");
+        }
+    }
+}
+
+#[test]
 fn ids_bits_and_severities() {
     let all: Findings = Finding::ALL.into_iter().collect();
     assert_eq!(all.iter().collect::<Vec<_>>(), Finding::ALL);

@@ -16,7 +16,7 @@ pub enum BtfError {
     NoField(&'static str, &'static str),
 }
 
-/// Finds what the kernel programs need; the watched ports are left to the caller.
+/// Finds what the kernel programs need; the watched ports and the PID namespace are left to the caller.
 pub fn kernel_offsets(btf: &[u8]) -> Result<Kernel, BtfError> {
     let types = Types::parse(btf, &["task_struct", "nsproxy", "net", "ns_common", "sock", "sock_common", "inet_sock"])?;
     let common = types.offset("sock", "__sk_common")?;
@@ -34,7 +34,7 @@ pub fn kernel_offsets(btf: &[u8]) -> Result<Kernel, BtfError> {
         sock_saddr6: shared("skc_v6_rcv_saddr")?,
         sock_daddr6: shared("skc_v6_daddr")?,
         sock_protocol: types.offset("sock", "sk_protocol")?,
-        ports: [0; 4],
+        ..Kernel::default()
     })
 }
 

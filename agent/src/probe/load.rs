@@ -1,6 +1,6 @@
 //! Loading the kernel programs and attaching them to executables.
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{collections::BTreeSet, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
@@ -21,6 +21,7 @@ use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+const INITIAL_PIDNS: u64 = 0xefff_fffc;
 
 /// Why nothing is watched.
 #[derive(Debug, Error)]
@@ -31,6 +32,9 @@ pub enum ProbeError {
     /// The kernel's types were not understood.
     #[error(transparent)]
     Btf(#[from] BtfError),
+    /// `/proc` does not tell the agent's own PID namespace.
+    #[error("cannot read /proc/self/ns/pid: {0}; kubewitness needs /proc")]
+    NoPidNamespace(#[source] io::Error),
     /// The kernel did not take the programs or maps.
     #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.0))]
     Load(#[source] EbpfError),
@@ -90,6 +94,7 @@ impl Probes {
         for (slot, port) in kernel.ports.iter_mut().zip(ports) {
             *slot = *port;
         }
+        (kernel.pidns_device, kernel.pidns_inode) = pid_namespace().map_err(ProbeError::NoPidNamespace)?;
         let kernel = Plain(kernel);
         let mut loader = EbpfLoader::new();
         loader.override_global("KERNEL", &kernel, true);
@@ -195,6 +200,18 @@ impl Probes {
     }
 }
 
+/// Device (as the kernel's `dev_t`, 20 bits of it the minor number) and inode of the agent's PID namespace; zeros in the initial one
+/// (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`). Elsewhere, as on a node that is itself a container, the ids that the kernel's
+/// programs see are not those of `/proc`.
+fn pid_namespace() -> io::Result<(u64, u64)> {
+    let namespace = std::fs::metadata("/proc/self/ns/pid")?;
+    if namespace.ino() == INITIAL_PIDNS {
+        return Ok((0, 0));
+    }
+    let (major, minor) = (rustix::fs::major(namespace.dev()), rustix::fs::minor(namespace.dev()));
+    Ok((u64::from(major) << 20 | u64::from(minor), namespace.ino()))
+}
+
 fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, ProbeError> {
     let found = ebpf.program_mut(program).ok_or(ProbeError::Map(missing(program)))?;
     found.try_into().map_err(|source| ProbeError::Program { program, source })
@@ -218,8 +235,8 @@ struct Plain<T>(T);
 unsafe impl Pod for Plain<wire::Site> {}
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
-// SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 12 × 4 + 4 × 2 bytes.
+// SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 2 × 8 + 12 × 4 + 4 × 2 bytes.
 unsafe impl Pod for Plain<wire::Kernel> {}
 
 const _: () = assert!(size_of::<wire::Site>() == 8 + 4 * 4 + 5 * 8 + 36 * 4);
-const _: () = assert!(size_of::<wire::Kernel>() == 12 * 4 + 4 * 2);
+const _: () = assert!(size_of::<wire::Kernel>() == 2 * 8 + 12 * 4 + 4 * 2);

@@ -115,6 +115,8 @@ pub enum OwnProgram {
     AuditCheck,
     /// `kubeletcall`: plain HTTPS requests and bare upgrades, one or many, also from inside a pod.
     KubeletCall,
+    /// `auditreceiver`: takes lists of audit events over TLS, strictly, and misbehaves when it is told to.
+    AuditReceiver,
 }
 
 impl OwnProgram {
@@ -124,6 +126,7 @@ impl OwnProgram {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
             Self::KubeletCall => "kubeletcall",
+            Self::AuditReceiver => "auditreceiver",
         };
         Recipe {
             name,

@@ -2,9 +2,8 @@
 
 use std::io;
 
-use ring::digest::{SHA256, digest};
-use serde_json::{Value, json};
-use tar::{Builder, EntryType, Header};
+use kubewitness_oci::{Archive, Entry, Layer};
+use serde_json::json;
 
 /// An executable in the images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,79 +27,28 @@ const APPLETS: [&str; 24] = [
     "sleep", "tail", "true", "vi", "wget", "yes",
 ];
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// An OCI image layout with one layer that all images share: busybox, links for its commands, and the executables.
+/// One layer that all images share: busybox, links for its commands, and the executables.
 pub(super) fn archive(busybox: &[u8], executables: &[Executable], images: &[Image<'_>]) -> io::Result<Vec<u8>> {
     let layer = layer(busybox, executables)?;
-    let mut tar = Builder::new(Vec::new());
-    let layer_entry = descriptor("application/vnd.oci.image.layer.v1.tar", &layer);
-    add_blob(&mut tar, &layer)?;
-    let mut manifests = Vec::new();
+    let mut archive = Archive::default();
     for image in images {
-        let config = json!({
-            "architecture": architecture(),
-            "os": "linux",
-            "config": {"Cmd": image.command, "Env": ["PATH=/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [layer_entry["digest"]]},
-        });
-        let config = config.to_string().into_bytes();
-        add_blob(&mut tar, &config)?;
-        let config = descriptor("application/vnd.oci.image.config.v1+json", &config);
-        let manifest =
-            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer_entry]}).to_string().into_bytes();
-        add_blob(&mut tar, &manifest)?;
-        let mut entry = descriptor(MANIFEST, &manifest);
-        entry["annotations"] = json!({"io.containerd.image.name": image.name});
-        manifests.push(entry);
+        let config = json!({"Cmd": image.command, "Env": ["PATH=/bin"]});
+        let added =
+            archive.image(&kubewitness_oci::Image { architecture: architecture(), layer: &layer, config, created: "1970-01-01T00:00:00Z" });
+        archive.name(&added, image.name);
     }
-    add_file(&mut tar, "index.json", 0o644, json!({"schemaVersion": 2, "manifests": manifests}).to_string().as_bytes())?;
-    add_file(&mut tar, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    tar.into_inner()
+    archive.into_tar()
 }
 
-fn layer(busybox: &[u8], executables: &[Executable]) -> io::Result<Vec<u8>> {
-    let mut tar = Builder::new(Vec::new());
-    for folder in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "var"] {
-        tar.append_data(&mut header(EntryType::Directory, 0o755, 0), folder, io::empty())?;
-    }
-    add_file(&mut tar, "etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
-    add_file(&mut tar, "bin/busybox", 0o755, busybox)?;
-    for applet in APPLETS {
-        tar.append_link(&mut header(EntryType::Symlink, 0o777, 0), format!("bin/{applet}"), "busybox")?;
-    }
-    for executable in executables {
-        add_file(&mut tar, &format!("bin/{}", executable.name), 0o755, &executable.content)?;
-    }
-    tar.into_inner()
-}
-
-fn add_blob(tar: &mut Builder<Vec<u8>>, content: &[u8]) -> io::Result<()> {
-    add_file(tar, &format!("blobs/sha256/{}", sha256(content)), 0o644, content)
-}
-
-fn add_file(tar: &mut Builder<Vec<u8>>, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
-    tar.append_data(&mut header(EntryType::Regular, mode, content.len() as u64), path, content)
-}
-
-/// Owner root, time 0: the same input gives the same bytes.
-fn header(kind: EntryType, mode: u32, size: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(size);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
-}
-
-fn descriptor(media_type: &str, content: &[u8]) -> Value {
-    json!({"mediaType": media_type, "digest": format!("sha256:{}", sha256(content)), "size": content.len()})
-}
-
-fn sha256(content: &[u8]) -> String {
-    crate::hex(digest(&SHA256, content).as_ref())
+fn layer(busybox: &[u8], executables: &[Executable]) -> io::Result<Layer> {
+    let applets = APPLETS.map(|applet| format!("bin/{applet}"));
+    let programs: Vec<String> = executables.iter().map(|executable| format!("bin/{}", executable.name)).collect();
+    let mut entries: Vec<Entry<'_>> = ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "var"].map(Entry::Folder).into();
+    entries.push(Entry::File("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"));
+    entries.push(Entry::Program("bin/busybox", busybox));
+    entries.extend(applets.iter().map(|applet| Entry::Link(applet, "busybox")));
+    entries.extend(programs.iter().zip(executables).map(|(path, executable)| Entry::Program(path, &executable.content)));
+    Layer::plain(&entries)
 }
 
 /// The name that OCI, which follows Go, gives to this machine's architecture.
@@ -114,57 +62,17 @@ fn architecture() -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::io::Read as _;
-
     use super::*;
 
-    /// Path to content of every entry; a link's content is where it points.
-    fn entries(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
-        let mut archive = tar::Archive::new(bytes);
-        let entries = archive.entries().unwrap().map(|entry| {
-            let mut entry = entry.unwrap();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            if let Some(target) = entry.link_name_bytes() {
-                content = target.into_owned();
-            }
-            (entry.path().unwrap().to_string_lossy().into_owned(), content)
-        });
-        entries.collect()
-    }
-
     #[test]
-    fn every_reference_in_the_archive_names_a_blob_with_that_digest_and_size() {
+    fn every_image_is_named_and_holds_the_executables() {
         let images =
             [Image { name: "localhost/a:1", command: &["/bin/sh"] }, Image { name: "localhost/b:1", command: &["/bin/sleep", "1"] }];
         let extra = [Executable { name: "client".into(), content: b"ELF client".to_vec() }];
-        let files = entries(&archive(b"ELF busybox", &extra, &images).unwrap());
-        let blob = |descriptor: &Value| {
-            let hash = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
-            let content = &files[&format!("blobs/sha256/{hash}")];
-            assert_eq!(sha256(content), hash);
-            assert_eq!(descriptor["size"], content.len());
-            content.clone()
-        };
-        let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
-        assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
-        for (entry, image) in index["manifests"].as_array().unwrap().iter().zip(images) {
-            assert_eq!(entry["annotations"]["io.containerd.image.name"], image.name);
-            let manifest: Value = serde_json::from_slice(&blob(entry)).unwrap();
-            let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
-            assert_eq!(config["config"]["Cmd"], json!(image.command));
-            assert_eq!(config["rootfs"]["diff_ids"], json!([manifest["layers"][0]["digest"]]));
-            let layer = entries(&blob(&manifest["layers"][0]));
-            assert_eq!(layer["bin/busybox"], b"ELF busybox");
-            assert_eq!(layer["bin/sh"], b"busybox");
-            assert_eq!(layer["bin/client"], b"ELF client");
+        let tar = archive(b"ELF busybox", &extra, &images).unwrap();
+        let holds = |text: &str| tar.windows(text.len()).any(|window| window == text.as_bytes());
+        for text in ["localhost/a:1", "localhost/b:1", r#"["/bin/sleep","1"]"#, "bin/client", "ELF client", "ELF busybox", "bin/wget"] {
+            assert!(holds(text), "{text}");
         }
-    }
-
-    #[test]
-    fn the_same_content_gives_the_same_bytes() {
-        let make = || archive(&[1, 2, 3], &[], &[Image { name: "localhost/a:1", command: &["/bin/sh"] }]).unwrap();
-        assert_eq!(make(), make());
     }
 }

@@ -73,9 +73,11 @@ pub(super) fn kill_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
     // Without its record it may end; with it, that would be taken for a crash.
     residue::remove_file(&cluster.layout.path("run/kube-apiserver"))?;
     server.signal(Signal::KILL);
+    // Its socket may outlive its first thread, and the next API server needs the port.
+    let holds_the_port = || process::recorded(&cluster.layout, "etcd").is_some_and(|etcd| listens(etcd.pid(), 6443));
     wait(&cluster.layout, "the API server did not end", "kube-apiserver", || {
         server.reap();
-        Ok(!server.is_alive())
+        Ok(!server.is_alive() && !holds_the_port())
     })
 }
 
@@ -180,15 +182,13 @@ fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
 fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     let layout = &cluster.layout;
     process::start(layout, "kubelet", &cluster.kubelet_binary(), &config::kubelet_arguments(layout, cluster.address))?;
-    wait(layout, "the kubelet did not listen on port 10250", "kubelet", || Ok(cluster.kubelet_pid().is_some_and(listens)))
+    wait(layout, "the kubelet did not listen on port 10250", "kubelet", || Ok(cluster.kubelet_pid().is_some_and(|pid| listens(pid, 10250))))
 }
 
-/// Whether something listens on port 10250 in the network namespace of a process. Asking the kernel puts no request into what the
-/// tests count.
-fn listens(pid: u32) -> bool {
-    ["tcp", "tcp6"]
-        .iter()
-        .any(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).is_ok_and(|table| has_listener(&table, 10250)))
+/// Whether something listens on a port in the network namespace of a process. Asking the kernel puts no request into what the tests
+/// count.
+fn listens(pid: u32, port: u16) -> bool {
+    ["tcp", "tcp6"].iter().any(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).is_ok_and(|table| has_listener(&table, port)))
 }
 
 /// Whether a table as in `/proc/net/tcp` holds a socket in the state LISTEN (0A) on the port.

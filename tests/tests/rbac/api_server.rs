@@ -1,18 +1,13 @@
 //! The testbed's API server, asked by the administrator over connections that are kept.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
-use std::panic::resume_unwind;
-use std::thread;
 use std::time::Duration;
 
 use http::Request;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
-use kubewitness::rbac::cluster::{ConnectOptions, Connection};
+use kube::Client;
 use kubewitness_tests::cluster::Cluster;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
+
+use crate::client::client;
 
 /// The API server.
 pub(crate) struct ApiServer {
@@ -26,30 +21,9 @@ pub(crate) struct Review {
     pub(crate) reason: String,
 }
 
-/// Runs work in the cluster's network namespace.
-pub(crate) fn inside<T: Send, F: Future<Output = T>>(cluster: &Cluster, work: impl FnOnce() -> F + Send) -> T {
-    let namespace = File::open(cluster.network_namespace()).expect("the cluster has a network namespace");
-    let work = || {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may enter it");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio starts");
-        runtime.block_on(work())
-    };
-    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
-}
-
-/// The way of kubewitness to the API server, as the administrator.
-pub(crate) async fn connection(cluster: &Cluster) -> Connection {
-    let options = ConnectOptions { kubeconfig: Some(cluster.kubeconfig()), context: None };
-    Connection::open(options).await.expect("the testbed writes a kubeconfig")
-}
-
 impl ApiServer {
     pub(crate) async fn of(cluster: &Cluster) -> Self {
-        // It puts the provider for TLS in place.
-        connection(cluster).await;
-        let content = Kubeconfig::read_from(cluster.kubeconfig()).expect("the testbed writes a kubeconfig");
-        let config = Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.expect("it is whole");
-        Self { client: Client::try_from(config).expect("it can be used") }
+        Self { client: client(cluster).await }
     }
 
     /// Puts an object of `rbac.authorization.k8s.io/v1` in the place of what has its name.

@@ -8,7 +8,8 @@ use kubewitness::rbac::cluster::{Connection, WatchOptions, load};
 use kubewitness::rbac::{Answer, Evidence, Question, Snapshot, Who};
 use kubewitness_tests::scenarios::Bed;
 
-use crate::api_server::{ApiServer, Review, connection, inside};
+use crate::api_server::{ApiServer, Review};
+use crate::client::{connection, inside};
 use crate::followed::Followed;
 use crate::random::{Asked, BINDINGS, ROLES, Random};
 

@@ -9,7 +9,8 @@ use kubewitness_tests::cluster::Cluster;
 use kubewitness_tests::scenarios::Bed;
 use serde_json::{Value, json};
 
-use crate::api_server::{ApiServer, connection, inside};
+use crate::api_server::ApiServer;
+use crate::client::{connection, inside};
 use crate::followed::Followed;
 
 /// So impatient that a test can wait for it.

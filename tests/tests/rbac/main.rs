@@ -1,6 +1,7 @@
 //! What the RBAC objects say, and how they are followed, on a real API server.
 
 mod api_server;
+mod client;
 mod differential;
 mod followed;
 mod following;

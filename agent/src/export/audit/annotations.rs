@@ -7,6 +7,9 @@ use crate::judge::{Backing, Finding, Judgement, Verdict, WhatIf};
 use crate::kubelet::Grant;
 use crate::observation::{Check, Decision, Text};
 
+/// What an event holds of which something was not seen.
+pub(super) const COMPLETENESS: &str = "kubewitness.dev/completeness";
+
 pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static str, String> {
     let exchange = &verdict.exchange;
     let judgement = &verdict.judgement;
@@ -17,7 +20,7 @@ pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static st
         ("kubewitness.dev/access", Some(judgement.access.kind().as_str().to_owned())),
         ("kubewitness.dev/caller", caller(&exchange.caller)),
         ("kubewitness.dev/checks", (!exchange.checks.is_empty()).then(|| checks(&exchange.checks))),
-        ("kubewitness.dev/completeness", completeness(exchange)),
+        (COMPLETENESS, completeness(exchange)),
         ("kubewitness.dev/endpoint", Some(judgement.endpoint.label().to_owned())),
         ("kubewitness.dev/findings", (!judgement.findings.is_empty()).then(|| join(judgement.findings.iter().map(Finding::id)))),
         ("kubewitness.dev/granted-by", granted_by(judgement)),
@@ -60,7 +63,7 @@ fn shown(text: &Text) -> &str {
 }
 
 /// What the kubelet was told, and whether the RBAC objects bear it out.
-fn granted_by(judgement: &Judgement) -> Option<String> {
+pub(in crate::export) fn granted_by(judgement: &Judgement) -> Option<String> {
     let grant = judgement.access.grant().filter(|grant| **grant != Grant::Unknown)?;
     Some(match judgement.entitlement.as_ref().map(|entitlement| entitlement.backing) {
         Some(Backing::Stale) => format!("{grant} (stale)"),
@@ -74,11 +77,12 @@ fn without_nodes_proxy(judgement: &Judgement) -> Option<String> {
 }
 
 /// A caller of this node: `pod default/web 2f3c…`, or `process 4242 curl`.
-fn caller(caller: &Caller) -> Option<String> {
+pub(in crate::export) fn caller(caller: &Caller) -> Option<String> {
     let Caller::Local(LocalCaller { pid, comm, place }) = caller else { return None };
     Some(match place {
         Place::Pod { uid, name: Some((namespace, name)) } => format!("pod {namespace}/{name} {uid}"),
         Place::Pod { uid, name: None } => format!("pod {uid}"),
+        Place::Host | Place::Unknown if *pid == 0 => format!("process ? {comm}"),
         Place::Host | Place::Unknown => format!("process {pid} {comm}"),
     })
 }

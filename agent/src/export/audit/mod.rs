@@ -5,9 +5,11 @@ mod json;
 #[cfg(test)]
 mod tests;
 
+pub(super) use annotations::{caller, granted_by};
+
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Clock;
@@ -26,17 +28,17 @@ pub struct AuditEvent {
     level: &'static str,
     #[serde(rename = "auditID")]
     audit_id: Uuid,
-    stage: &'static str,
+    pub(super) stage: AuditStage,
     #[serde(rename = "requestURI")]
     request_uri: String,
-    verb: String,
+    pub(super) verb: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<UserInfo>,
+    pub(super) user: Option<UserInfo>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     source_ips: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     user_agent: String,
-    object_ref: ObjectReference,
+    pub(super) object_ref: ObjectReference,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_status: Option<Status>,
     request_received_timestamp: String,
@@ -44,31 +46,59 @@ pub struct AuditEvent {
     annotations: BTreeMap<&'static str, String>,
 }
 
+/// How far a request had come: the stages of `audit.k8s.io/v1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuditStage {
+    /// Before anything was done. There is no such event here, but a policy may name it.
+    RequestReceived,
+    /// The headers of the response are out, and more will follow.
+    ResponseStarted,
+    /// It is over.
+    ResponseComplete,
+    /// It is over by a panic.
+    Panic,
+}
+
+impl AuditStage {
+    /// The stages that events have here.
+    pub const WRITTEN: [Self; 3] = [Self::ResponseStarted, Self::ResponseComplete, Self::Panic];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestReceived => "RequestReceived",
+            Self::ResponseStarted => "ResponseStarted",
+            Self::ResponseComplete => "ResponseComplete",
+            Self::Panic => "Panic",
+        }
+    }
+}
+
 /// `authentication.k8s.io/v1` `UserInfo`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct UserInfo {
-    username: String,
+pub(super) struct UserInfo {
+    pub(super) username: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     uid: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    groups: Vec<String>,
+    pub(super) groups: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<&'static str, [String; 1]>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ObjectReference {
-    resource: &'static str,
+pub(super) struct ObjectReference {
+    pub(super) resource: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
-    namespace: String,
+    pub(super) namespace: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
+    pub(super) name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     uid: String,
     api_version: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
-    subresource: String,
+    pub(super) subresource: String,
 }
 
 /// `meta/v1` `Status`, of which the API server's log holds these two as well.
@@ -177,6 +207,11 @@ impl Auditor {
 }
 
 impl AuditEvent {
+    /// Whether something of the request was not seen.
+    pub(super) fn is_partial(&self) -> bool {
+        self.annotations.contains_key(annotations::COMPLETENESS)
+    }
+
     /// The event as one line of JSON, newline included. No character that a terminal or a log viewer obeys is in it.
     pub fn to_line(&self) -> Vec<u8> {
         json::line(self)
@@ -202,12 +237,12 @@ impl UserInfo {
     }
 }
 
-fn stage(verdict: &Verdict) -> &'static str {
+fn stage(verdict: &Verdict) -> AuditStage {
     let panicked = verdict.exchange.end.and_then(|end| end.panicked);
     match verdict.stage {
-        Stage::Authorized | Stage::Answered | Stage::Lasting => "ResponseStarted",
-        Stage::Ended if panicked == Some(true) => "Panic",
-        Stage::Ended => "ResponseComplete",
+        Stage::Authorized | Stage::Answered | Stage::Lasting => AuditStage::ResponseStarted,
+        Stage::Ended if panicked == Some(true) => AuditStage::Panic,
+        Stage::Ended => AuditStage::ResponseComplete,
     }
 }
 

@@ -91,7 +91,7 @@ fn all_stages_of_one_request_share_an_id_and_no_two_requests_do() {
         let mut judge = Judge::new(Policy::new(NODE), 8);
         let started = auditor.event(&judge.authorized(build.clone().seen()), clock());
         let complete = auditor.event(&judge.ended(build.clone().hijacked().seen()), clock());
-        assert_eq!((started.stage, complete.stage), ("ResponseStarted", "ResponseComplete"));
+        assert_eq!((started.stage, complete.stage), (AuditStage::ResponseStarted, AuditStage::ResponseComplete));
         assert_eq!(started.audit_id, complete.audit_id);
         let other = auditor.event(&judge.ended(build.clone().goroutine(99).hijacked().seen()), clock());
         assert_ne!(other.audit_id, complete.audit_id);

@@ -5,6 +5,7 @@
 
 use super::{LostRecords, Metrics, SilentConnection, exec_outcome};
 use crate::exchange::Gap;
+use crate::export::audit::AuditStage;
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Subresource, Transport, Verb};
 
@@ -32,6 +33,9 @@ pub(super) fn create(metrics: &Metrics) {
     }
     for gap in Gap::ALL {
         metrics.incomplete.with_label_values(&[gap.as_str()]);
+    }
+    for stage in AuditStage::WRITTEN {
+        metrics.events_omitted.with_label_values(&[stage.as_str()]);
     }
     for why in SilentConnection::ALL {
         metrics.silent_connections.with_label_values(&[why.as_str()]);

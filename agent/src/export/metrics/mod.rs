@@ -2,6 +2,7 @@
 
 mod identities;
 mod known;
+mod notices;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,11 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
+pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
+
 use self::identities::Identities;
 use self::register::Register;
+use super::audit::AuditStage;
 use crate::judge::{Finding, Stage, Verdict};
 
 /// All metrics of the agent.
@@ -35,6 +39,13 @@ pub struct Metrics {
     silent_connections: IntCounterVec,
     events_written: IntCounterVec,
     events_dropped: IntCounterVec,
+    events_omitted: IntCounterVec,
+    rotations: IntCounterVec,
+    event_requests: IntCounterVec,
+    notices_dropped: IntCounterVec,
+    events_waiting: IntGaugeVec,
+    events_waiting_bytes: IntGaugeVec,
+    events_waiting_seconds: IntGaugeVec,
 }
 
 /// What is known of an attached kubelet.
@@ -92,6 +103,10 @@ pub enum SinkKind {
     Stdout,
     /// `--events PATH`
     File,
+    /// `--kubernetes-events on`: findings, not requests
+    Kubernetes,
+    /// `--audit-webhook-config-file FILE`
+    Webhook,
 }
 
 /// What a sink counts.
@@ -103,6 +118,32 @@ pub struct SinkMetrics {
     pub dropped: IntCounter,
     /// See [`Metrics::new`].
     pub latency: Histogram,
+    /// What becomes of full files.
+    pub rotations: Rotations,
+}
+
+/// What becomes of full files of events.
+#[derive(Clone, Debug)]
+pub struct Rotations {
+    /// They were put aside, and a new one was begun.
+    pub rotated: IntCounter,
+    /// They could not be, and went on to be written.
+    pub failed: IntCounter,
+}
+
+/// What the webhook counts.
+#[derive(Clone, Debug)]
+pub struct WebhookMetrics {
+    /// Events that arrived.
+    pub written: IntCounter,
+    /// Events that will not.
+    pub dropped: IntCounter,
+    /// Events that wait to be sent.
+    pub waiting: IntGauge,
+    /// Their bytes.
+    pub waiting_bytes: IntGauge,
+    /// The age of the oldest one, in seconds.
+    pub waiting_seconds: IntGauge,
 }
 
 impl Metrics {
@@ -164,11 +205,46 @@ impl Metrics {
                 "Connections over which no request was seen, by why.",
                 &["reason"],
             )?,
-            events_written: register.counters("kubewitness_events_written_total", "Events that were written.", &["sink"])?,
+            events_written: register.counters("kubewitness_events_written_total", "Events that were written; those that the receiver has taken, where the sink is the webhook.", &["sink"])?,
             events_dropped: register.counters(
                 "kubewitness_events_dropped_total",
-                "Events that were not written: the queue was full, or the sink failed.",
+                "Events that were not written: the queue was full, the sink failed, or the receiver refused them for good.",
                 &["sink"],
+            )?,
+            events_waiting: register.gauges(
+                "kubewitness_events_waiting",
+                "Events in the queue of a sink that has one that lasts: those that the receiver has not taken yet.",
+                &["sink"],
+            )?,
+            events_waiting_bytes: register.gauges(
+                "kubewitness_events_waiting_bytes",
+                "Bytes of the events that wait, as they are queued.",
+                &["sink"],
+            )?,
+            events_waiting_seconds: register.gauges(
+                "kubewitness_events_waiting_seconds",
+                "Age of the oldest event that waits, looked at with each attempt to send it; 0 where none waits.",
+                &["sink"],
+            )?,
+            events_omitted: register.counters(
+                "kubewitness_events_omitted_total",
+                "Events that --audit-policy left out, by the stage of their requests, which are counted all the same.",
+                &["stage"],
+            )?,
+            rotations: register.counters(
+                "kubewitness_events_rotations_total",
+                "Times the file of events was full: it was put aside and a new one begun (rotated), or could not be and goes on to be written (failed).",
+                &["outcome"],
+            )?,
+            event_requests: register.counters(
+                "kubewitness_kubernetes_event_requests_total",
+                "Kubernetes Events that were created, counted on, or written about the node since their pod's namespace does not exist, and requests that failed. Only with --kubernetes-events on.",
+                &["result"],
+            )?,
+            notices_dropped: register.counters(
+                "kubewitness_kubernetes_events_missing_total",
+                "Findings that are in no Kubernetes Event, by why; those of the sink kubernetes in kubewitness_events_dropped_total. Only with --kubernetes-events on.",
+                &["reason"],
             )?,
             register,
         };
@@ -249,6 +325,32 @@ impl Metrics {
             written: self.events_written.with_label_values(&[kind.as_str()]),
             dropped: self.events_dropped.with_label_values(&[kind.as_str()]),
             latency: self.latency.clone(),
+            rotations: Rotations {
+                rotated: self.rotations.with_label_values(&["rotated"]),
+                failed: self.rotations.with_label_values(&["failed"]),
+            },
+        }
+    }
+
+    /// The audit policy left an event out.
+    pub fn event_omitted(&self, stage: AuditStage) {
+        self.events_omitted.with_label_values(&[stage.as_str()]).inc();
+    }
+
+    /// The counters of Kubernetes Events, which are there from now on.
+    pub fn notices(&self) -> NoticeMetrics {
+        NoticeMetrics::new(self.sink(SinkKind::Kubernetes), &self.event_requests, &self.notices_dropped)
+    }
+
+    /// The figures of the webhook, which are there from now on.
+    pub fn webhook(&self) -> WebhookMetrics {
+        let sink = [SinkKind::Webhook.as_str()];
+        WebhookMetrics {
+            written: self.events_written.with_label_values(&sink),
+            dropped: self.events_dropped.with_label_values(&sink),
+            waiting: self.events_waiting.with_label_values(&sink),
+            waiting_bytes: self.events_waiting_bytes.with_label_values(&sink),
+            waiting_seconds: self.events_waiting_seconds.with_label_values(&sink),
         }
     }
 
@@ -354,6 +456,8 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File => "file",
+            Self::Kubernetes => "kubernetes",
+            Self::Webhook => "webhook",
         }
     }
 }

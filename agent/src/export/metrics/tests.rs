@@ -48,6 +48,7 @@ fn every_finding_and_exec_is_born_at_zero() {
         r#"kubewitness_requests_incomplete_total{reason="records-lost"} 0"#,
         r#"kubewitness_records_lost_total{class="priority"} 0"#,
         r#"kubewitness_connections_opened_total{port="10250"} 0"#,
+        r#"kubewitness_events_omitted_total{stage="ResponseComplete"} 0"#,
         "kubewitness_attached 0",
         "kubewitness_rbac_synced 0",
         "kubewitness_detection_latency_seconds_count 0",

@@ -57,7 +57,7 @@ impl Connection {
     }
 
     /// A client with the credentials as they are now: files may have been replaced since.
-    pub(super) async fn client(&self) -> Result<Client, ConnectError> {
+    pub(crate) async fn client(&self) -> Result<Client, ConnectError> {
         // Another provider, chosen by whoever uses this as a library, is just as good.
         let _present = rustls::crypto::ring::default_provider().install_default();
         let (name, config) = self.config().await?;

@@ -25,7 +25,7 @@ pub enum RequestError {
     #[error("the API server does not accept the credentials (401: {0}); renew them, or let the pod's ServiceAccount token be mounted")]
     Unauthorized(String),
     /// It does not allow it.
-    #[error("the API server does not allow to read {what} (403: {message}); bind a ClusterRole with the verbs {verbs} on {what}")]
+    #[error("the API server does not allow to {verbs} {what} (403: {message}); bind a ClusterRole with the verbs {verbs} on {what}")]
     Forbidden {
         /// The resource and its group.
         what: &'static str,
@@ -133,29 +133,44 @@ impl Collection {
         RequestError::Garbled { what: self.what(), message: in_one_line(error) }
     }
 
-    pub(super) fn refused(self, code: u16, message: String) -> RequestError {
-        let what = self.what();
-        match code {
-            401 => RequestError::Unauthorized(message),
-            403 => RequestError::Forbidden { what, verbs: if self == Self::Nodes { "list" } else { "list and watch" }, message },
-            410 => RequestError::Expired,
-            _ => RequestError::Refused { what, code, message },
+    const fn verbs(self) -> &'static str {
+        match self {
+            Self::Rbac(_) => "list and watch",
+            Self::Nodes => "list",
         }
     }
 
+    pub(super) fn refused(self, code: u16, message: String) -> RequestError {
+        RequestError::refused(self.what(), self.verbs(), code, message)
+    }
+
     fn failed(self, error: kube::Error) -> RequestError {
-        match error {
-            kube::Error::Api(status) => self.refused(status.code, status.message),
-            kube::Error::SerdeError(error) => self.garbled(&error),
-            kube::Error::FromUtf8(error) => self.garbled(&error),
-            error => RequestError::Unreachable(in_one_line(&error)),
-        }
+        RequestError::of(self.what(), self.verbs(), error)
     }
 }
 
 impl RequestError {
+    /// What became of a request that needs these verbs on this resource.
+    pub(crate) fn of(what: &'static str, verbs: &'static str, error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::refused(what, verbs, status.code, status.message),
+            kube::Error::SerdeError(error) => Self::Garbled { what, message: in_one_line(&error) },
+            kube::Error::FromUtf8(error) => Self::Garbled { what, message: in_one_line(&error) },
+            error => Self::Unreachable(in_one_line(&error)),
+        }
+    }
+
+    fn refused(what: &'static str, verbs: &'static str, code: u16, message: String) -> Self {
+        match code {
+            401 => Self::Unauthorized(message),
+            403 => Self::Forbidden { what, verbs, message },
+            410 => Self::Expired,
+            _ => Self::Refused { what, code, message },
+        }
+    }
+
     /// The same for errors of which one after the other is not worth a second line in the log.
-    pub(super) const fn class(&self) -> u16 {
+    pub(crate) const fn class(&self) -> u16 {
         match self {
             Self::Connect(_) => 1,
             Self::Expired => 2,

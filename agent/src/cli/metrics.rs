@@ -1,0 +1,80 @@
+//! The flags that say where the metrics are served, and to whom.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::{
+    export::{
+        guard::{Certificate, Guard, Tls},
+        http::{Pages, Readiness},
+        metrics::Metrics,
+    },
+    rbac::cluster::ConnectOptions,
+};
+
+/// Metrics and health.
+#[derive(Debug, Parser)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
+pub(super) struct MetricsArgs {
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, env = "KUBEWITNESS_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
+    metrics_listen: SocketAddr,
+    /// Who may get /metrics
+    #[arg(long, env = "KUBEWITNESS_METRICS_AUTH", default_value = "none")]
+    metrics_auth: Authentication,
+    /// Seconds for which an answer of the API server that lets somebody read the metrics is good; ten at most for one that does not
+    #[arg(long, env = "KUBEWITNESS_METRICS_AUTH_CACHE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    metrics_auth_cache: u32,
+    /// A PEM file with the certificate to serve metrics and health with; read again when it is replaced
+    #[arg(long, env = "KUBEWITNESS_METRICS_TLS_CERT_FILE", value_name = "FILE", requires = "metrics_tls_key_file")]
+    metrics_tls_cert_file: Option<PathBuf>,
+    /// A PEM file with its key
+    #[arg(long, env = "KUBEWITNESS_METRICS_TLS_KEY_FILE", value_name = "FILE", requires = "metrics_tls_cert_file")]
+    metrics_tls_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Authentication {
+    /// Everybody who reaches the address
+    None,
+    /// Who has a bearer token of the cluster and may get the nonResourceURL /metrics there; over TLS
+    Kubernetes,
+}
+
+/// Where the pages are served, and how they are protected.
+pub(super) struct Door {
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<Tls>,
+    pub(super) pages: Pages,
+}
+
+impl MetricsArgs {
+    /// Reads or makes the certificate. Nothing is asked of the API server yet.
+    pub(super) fn door(
+        self,
+        node: &str,
+        cluster: ConnectOptions,
+        metrics: Arc<Metrics>,
+        readiness: watch::Receiver<Readiness>,
+    ) -> Result<Door> {
+        let guarded = self.metrics_auth == Authentication::Kubernetes;
+        if !guarded && !self.metrics_listen.ip().is_loopback() {
+            warn!(
+                "the metrics name the identities that use the kubelet, and whoever reaches {} can read them: use --metrics-auth kubernetes, \
+                 or listen on 127.0.0.1",
+                self.metrics_listen
+            );
+        }
+        let certificate = match (self.metrics_tls_cert_file, self.metrics_tls_key_file) {
+            (Some(certificate), Some(key)) => Some(Certificate::Files { certificate, key }),
+            _ => guarded.then(|| Certificate::SelfSigned(node.to_owned())),
+        };
+        let allow_for = Duration::from_secs(self.metrics_auth_cache.into());
+        let guard = if guarded { Some(Arc::new(Guard::new(cluster, allow_for)?)) } else { None };
+        Ok(Door { address: self.metrics_listen, tls: certificate.map(Tls::new).transpose()?, pages: Pages { metrics, readiness, guard } })
+    }
+}
