@@ -230,6 +230,26 @@ impl PrometheusProgram {
     }
 }
 
+/// The programs of Alertmanager 0.31.1, the last release whose module holds the pages that its build embeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertmanagerProgram {
+    /// `alertmanager`, the server.
+    Server,
+    /// `amtool`, which checks its configuration.
+    Amtool,
+}
+
+impl AlertmanagerProgram {
+    /// How it is made.
+    pub fn recipe(self) -> Recipe {
+        let name = match self {
+            Self::Server => "alertmanager",
+            Self::Amtool => "amtool",
+        };
+        tool(name, format!("github.com/prometheus/alertmanager/cmd/{name}"), "alertmanager", "0.31.1")
+    }
+}
+
 fn tool(name: &'static str, package: String, module: &str, version: &str) -> Recipe {
     Recipe {
         name,
@@ -283,6 +303,7 @@ mod tests {
             (helm(), "helm.sh/helm/v4 v4.3.1"),
             (CniPlugin::PointToPoint.recipe(), "github.com/containernetworking/plugins v1.10.0"),
             (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
+            (AlertmanagerProgram::Amtool.recipe(), "github.com/prometheus/alertmanager v0.31.1"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
             (audit_policy(), "k8s.io/apiserver v0.36.3"),
         ];

@@ -417,6 +417,13 @@ fn code(status: Option<u16>) -> &'static str {
     }
 }
 
+impl KubeletInfo {
+    /// Of a kubelet that is there and cannot be watched.
+    pub const fn unwatched() -> Self {
+        Self { version: String::new(), go_version: String::new(), sites: Sites::None, fine_grained_authz: None }
+    }
+}
+
 impl Sites {
     const fn as_str(self) -> &'static str {
         match self {
