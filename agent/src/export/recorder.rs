@@ -64,14 +64,16 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     fn verdict(&mut self, verdict: &Verdict) {
         self.metrics.record(verdict);
         self.clock = self.clock.follow((self.read_clock)());
-        let event = self.auditor.event(verdict, self.clock);
-        let records = |policy: &PolicyFile| policy.records(&Attributes::of(&event, verdict), event.stage);
-        if self.policy.as_deref().is_none_or(records) {
-            self.outputs.send(event.to_line(), verdict.cause());
-        } else {
-            self.metrics.event_omitted(event.stage);
-        }
+        // The policy is about events alone.
         self.outputs.notify(verdict, self.clock);
+        let mut event = self.auditor.event(verdict, self.clock);
+        if let Some(policy) = &self.policy {
+            if !policy.records(&Attributes::of(&event, verdict), event.stage) {
+                return self.metrics.event_omitted(event.stage);
+            }
+            event.mark_policy();
+        }
+        self.outputs.send(event.to_line(), verdict.cause());
     }
 
     fn counts(&mut self, counts: Counts) {

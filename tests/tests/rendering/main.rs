@@ -137,6 +137,26 @@ fn the_chart_itself_passes_the_check_of_charts() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// A flag that the agent does not know would end it at its start, on every node at once.
+#[test]
+fn the_agent_knows_every_flag() {
+    let help = said(&Command::new(Bed::binary()).args(["run", "--help"]).output().expect("it starts"));
+    let manifest = rendered(Some("everything-values.yaml"));
+    let flags: BTreeSet<&str> = manifest
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("- ").trim_matches('"').strip_prefix("--"))
+        .filter_map(|flag| flag.split('=').next())
+        .filter(|flag| flag.starts_with(|first: char| first.is_ascii_lowercase()))
+        .collect();
+    assert!(flags.len() > 12, "{flags:?}");
+    for flag in flags {
+        assert!(
+            help.split_whitespace().any(|word| word == format!("--{flag}")),
+            "--{flag} is in the chart and not in `kubewitness run --help`"
+        );
+    }
+}
+
 /// A pod that does nothing at the API server holds no token for it.
 #[test]
 fn a_token_is_there_only_where_it_is_needed() {

@@ -46,6 +46,7 @@ pub struct Metrics {
     events_waiting: IntGaugeVec,
     events_waiting_bytes: IntGaugeVec,
     events_waiting_seconds: IntGaugeVec,
+    files_removed: IntCounterVec,
 }
 
 /// What is known of an attached kubelet.
@@ -129,6 +130,8 @@ pub struct Rotations {
     pub rotated: IntCounter,
     /// They could not be, and went on to be written.
     pub failed: IntCounter,
+    /// They were the oldest of too many, and were removed with the events in them.
+    pub removed: IntCounter,
 }
 
 /// What the webhook counts.
@@ -246,6 +249,11 @@ impl Metrics {
                 "Findings that are in no Kubernetes Event, by why; those of the sink kubernetes in kubewitness_events_dropped_total. Only with --kubernetes-events on.",
                 &["reason"],
             )?,
+            files_removed: register.counters(
+                "kubewitness_events_files_removed_total",
+                "Full files of events that were removed, with what was in them, since there were more than --events-max-files.",
+                &["sink"],
+            )?,
             register,
         };
         known::create(&metrics);
@@ -328,6 +336,7 @@ impl Metrics {
             rotations: Rotations {
                 rotated: self.rotations.with_label_values(&["rotated"]),
                 failed: self.rotations.with_label_values(&["failed"]),
+                removed: self.files_removed.with_label_values(&[kind.as_str()]),
             },
         }
     }
