@@ -21,7 +21,7 @@ use crate::{
     observation::{Process, Timestamp},
     probe::{Counts, ProbeError, Probes, Rings},
     rbac::{Kind, Update},
-    target::{AdoptError, Kubelets, Places, Status, listeners, netns, own_netns},
+    target::{AdoptError, Kubelets, Places, Status, blindness, listeners, netns, own_netns},
     witness::{Outcome, Witness},
 };
 
@@ -108,6 +108,8 @@ pub struct Daemon<F> {
     rbac_synced: bool,
     trace: Option<File>,
     foreign: BTreeSet<u32>,
+    /// Why there may be a kubelet that nobody finds.
+    blindness: Option<String>,
     undecodable: u64,
     tell: F,
 }
@@ -133,6 +135,7 @@ impl<F: FnMut(News)> Daemon<F> {
             trace,
             kubelets: Kubelets::default(),
             foreign: BTreeSet::new(),
+            blindness: blindness(),
             undecodable: 0,
             believed,
             options,
@@ -149,6 +152,9 @@ impl<F: FnMut(News)> Daemon<F> {
             this.consider(pid);
         }
         this.status();
+        if let Some(blindness) = this.blindness.as_deref().filter(|_| this.kubelets.status().attached.is_empty()) {
+            warn!("nothing is watched: {blindness}");
+        }
         Ok(this)
     }
 
@@ -311,7 +317,8 @@ impl<F: FnMut(News)> Daemon<F> {
     }
 
     fn status(&mut self) {
-        let status = self.kubelets.status();
+        let mut status = self.kubelets.status();
+        status.refused = status.refused.or_else(|| self.blindness.clone());
         (self.tell)(News::Status(status));
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Call {
     path: String,
+    /// Another server than the kubelet.
+    server: Option<String>,
     read_only: bool,
     token: Option<Token>,
     arguments: Vec<String>,
@@ -52,7 +54,7 @@ impl Answers {
 impl Call {
     /// `GET` of a path, on port 10250.
     pub fn get(path: &str) -> Self {
-        Self { path: path.to_owned(), read_only: false, token: None, arguments: Vec::new() }
+        Self { path: path.to_owned(), server: None, read_only: false, token: None, arguments: Vec::new() }
     }
 
     /// `POST` to a path.
@@ -76,10 +78,22 @@ impl Call {
         Self { read_only: true, ..self }
     }
 
+    /// To another server than the kubelet, `https://ADDRESS:PORT`.
+    #[must_use]
+    pub fn to(self, server: &str) -> Self {
+        Self { server: Some(server.to_owned()), ..self }
+    }
+
     /// With a bearer token. It goes over standard input, so no command line and no file holds it.
     #[must_use]
     pub fn token(self, token: &Token) -> Self {
         Self { token: Some(token.clone()), ..self }.with("--token-file", "-")
+    }
+
+    /// With the token that is mounted into the pod that it is sent from.
+    #[must_use]
+    pub fn own_token(self) -> Self {
+        self.with("--token-file", "/var/run/secrets/kubernetes.io/serviceaccount/token")
     }
 
     /// With a header, `NAME: VALUE`.
@@ -118,7 +132,7 @@ impl Call {
         self.with("--while-refused", &format!("{}ms", patience.as_millis()))
     }
 
-    /// Keeps the bodies.
+    /// Keeps the bodies, and what comes over a WebSocket.
     #[must_use]
     pub fn body(self) -> Self {
         self.with("--body=true", "")
@@ -147,9 +161,9 @@ impl Call {
     }
 
     fn spawn(&self, cluster: &Cluster, mut command: Command) -> io::Result<Running> {
-        let server = if self.read_only { "http" } else { "https" };
-        let port = if self.read_only { 10255 } else { 10250 };
-        command.arg("--url").arg(format!("{server}://{}:{port}{}", cluster.address(), self.path)).args(&self.arguments);
+        let (scheme, port) = if self.read_only { ("http", 10255) } else { ("https", 10250) };
+        let server = self.server.clone().unwrap_or_else(|| format!("{scheme}://{}:{port}", cluster.address()));
+        command.arg("--url").arg(server + &self.path).args(&self.arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if let (Some(mut stdin), Some(token)) = (child.stdin.take(), &self.token) {
             stdin.write_all(token.expose().as_bytes())?;

@@ -1,4 +1,4 @@
-//! What the testbed takes from the machine: root, `ip`, `nsenter`, and the distribution's runc and static busybox.
+//! What the testbed takes from the machine: root, `ip`, `nsenter`, and the distribution's runc and static busybox; for `kube-proxy` also `nft`.
 //!
 //! A runc built from its Go module has no seccomp, and then every pod fails; so the distribution's is taken, and installed with
 //! `apt-get` where that exists.
@@ -39,7 +39,7 @@ pub enum HostError {
         package: &'static str,
     },
     /// `apt-get` failed.
-    #[error("`apt-get install {packages}` failed: install runc and a static busybox by hand, then run the command again")]
+    #[error("`apt-get install {packages}` failed: install that by hand, then run the command again")]
     Install {
         /// What was to be installed.
         packages: String,
@@ -73,6 +73,23 @@ pub fn prepare() -> Result<Host, HostError> {
         runc: on_path("runc").ok_or(HostError::Missing { what: "runc", package: "runc" })?,
         busybox: static_busybox().ok_or(HostError::Missing { what: "a static busybox", package: "busybox-static" })?,
     })
+}
+
+/// logrotate, which is installed where it is missing and `apt-get` exists.
+pub fn logrotate() -> Result<PathBuf, HostError> {
+    program("logrotate", "logrotate")
+}
+
+/// `nft`, with which `kube-proxy` writes its rules; installed in the same way.
+pub fn nft() -> Result<PathBuf, HostError> {
+    program("nft", "nftables")
+}
+
+fn program(what: &'static str, package: &'static str) -> Result<PathBuf, HostError> {
+    if on_path(what).is_none() && on_path("apt-get").is_some() {
+        install(&[package])?;
+    }
+    on_path(what).ok_or(HostError::Missing { what, package })
 }
 
 /// Installs packages; where that fails, the lists of a fresh machine may be empty, so they are fetched and it is tried again.

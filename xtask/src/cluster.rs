@@ -11,13 +11,14 @@ use kubewitness_tests::cluster::{Cluster, Options, names};
 const USAGE: &str = "\
 usage: cargo xtask cluster [--name NAME] COMMAND
 
-  up [--kubelet VERSION] [--kubelet-config JSON] [--with FILE]…
+  up [--controllers] [--kubelet VERSION] [--kubelet-config JSON] [--with FILE]…
                  builds what is not built yet and starts the cluster
   status         shows this cluster, or without --name all clusters
   down [--all]   ends it and removes everything of it
   kubectl ARGS…  runs kubectl on it, with kubectl's exit status
 
 --name is `default` where it is not given; clusters with different names run side by side.
+--controllers brings a whole cluster: controller manager, scheduler, kube-proxy, a network for pods; DaemonSets run then.
 --kubelet is 1.30, 1.36 (the default) or 1.37; --with puts a static executable into the pod's /bin.
 
 examples: cargo xtask cluster up
@@ -61,8 +62,13 @@ fn up(name: &str, arguments: &[String]) -> Result<()> {
 
 fn options(name: &str, arguments: &[String]) -> Result<Options> {
     let mut options = Options::named(name);
-    for pair in arguments.chunks(2) {
-        let [flag, value] = pair else { bail!("{USAGE}") };
+    let mut arguments = arguments.iter();
+    while let Some(flag) = arguments.next() {
+        if flag == "--controllers" {
+            options.controllers = true;
+            continue;
+        }
+        let Some(value) = arguments.next() else { bail!("{USAGE}") };
         match flag.as_str() {
             "--kubelet" => options.kubelet = Release::from_str(value).map_err(anyhow::Error::msg)?,
             "--kubelet-config" => {

@@ -45,6 +45,16 @@ pub fn own_netns() -> io::Result<u32> {
     netns(std::process::id())
 }
 
+/// Why the kubelets of this node cannot be found, if that is so: they are looked for in the network namespace of process 1.
+pub fn blindness() -> Option<String> {
+    if std::process::id() == 1 {
+        let blind = "this is process 1 of a PID namespace of its own, where no kubelet is; set hostPID: true, or run outside of containers";
+        return Some(blind.to_owned());
+    }
+    let error = netns(1).err()?;
+    Some(format!("the network namespace of process 1 cannot be read: {error}; the agent needs CAP_SYS_PTRACE to find the kubelet in it"))
+}
+
 /// Processes that listen on one of `ports` in one of the network namespaces `believed`.
 pub fn listeners(ports: &[u16], believed: &BTreeSet<u32>) -> BTreeSet<u32> {
     let Ok(processes) = all_processes() else { return BTreeSet::new() };

@@ -6,6 +6,6 @@ mod place;
 pub mod plan;
 mod watch;
 
-pub use find::{executable, listeners, netns, own_netns};
+pub use find::{blindness, executable, listeners, netns, own_netns};
 pub use place::Places;
 pub use watch::{AdoptError, Kubelets, Status};

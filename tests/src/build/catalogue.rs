@@ -42,17 +42,23 @@ impl Release {
             KubernetesProgram::Kubelet => "kubelet",
             KubernetesProgram::ApiServer => "kube-apiserver",
             KubernetesProgram::Kubectl => "kubectl",
+            KubernetesProgram::ControllerManager => "kube-controller-manager",
+            KubernetesProgram::Scheduler => "kube-scheduler",
         };
-        let (version, minor, set) = (self.version, self.minor(), "-X k8s.io/component-base/version");
         Recipe {
             name,
             package: format!("k8s.io/kubernetes/cmd/{name}"),
-            module: tests_folder().join("kubernetes").join(version),
+            module: tests_folder().join("kubernetes").join(self.version),
             toolchain: self.toolchain,
             tags: "",
-            linker_flags: format!("-s -w {set}.gitVersion=v{version} {set}.gitMajor=1 {set}.gitMinor={minor}"),
-            folder: format!("kubernetes/{version}-{}", self.toolchain),
+            linker_flags: self.linker_flags(),
+            folder: format!("kubernetes/{}-{}", self.version, self.toolchain),
         }
+    }
+
+    fn linker_flags(self) -> String {
+        let (version, minor, set) = (self.version, self.minor(), "-X k8s.io/component-base/version");
+        format!("-s -w {set}.gitVersion=v{version} {set}.gitMajor=1 {set}.gitMinor={minor}")
     }
 }
 
@@ -81,6 +87,10 @@ pub enum KubernetesProgram {
     ApiServer,
     /// `kubectl`. The one in the path may be some vendor's dispatcher that misreads flags.
     Kubectl,
+    /// `kube-controller-manager`.
+    ControllerManager,
+    /// `kube-scheduler`.
+    Scheduler,
 }
 
 /// The programs of containerd 2.2.0.
@@ -103,6 +113,32 @@ impl ContainerdProgram {
             Self::Ctr => "ctr",
         };
         tool(name, format!("github.com/containerd/containerd/v2/cmd/{name}"), "containerd", "2.2.0")
+    }
+}
+
+/// The CNI plugins 1.10.0 that give pods a network of their own. They lie in one folder, where a container runtime looks for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CniPlugin {
+    /// `ptp`: a pair of interfaces between a pod and its node, and a route.
+    PointToPoint,
+    /// `host-local`: addresses from a range, remembered in files.
+    HostLocal,
+    /// `loopback`: brings `lo` up.
+    Loopback,
+}
+
+impl CniPlugin {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PointToPoint, Self::HostLocal, Self::Loopback];
+
+    /// How it is made.
+    pub fn recipe(self) -> Recipe {
+        let (name, kind) = match self {
+            Self::PointToPoint => ("ptp", "main"),
+            Self::HostLocal => ("host-local", "ipam"),
+            Self::Loopback => ("loopback", "main"),
+        };
+        tool(name, format!("github.com/containernetworking/plugins/plugins/{kind}/{name}"), "cni", "1.10.0")
     }
 }
 
@@ -140,9 +176,31 @@ impl OwnProgram {
     }
 }
 
+/// `auditpolicy`: what the API server's own code makes of an audit policy. A module of its own, `tests/go-policy`: those in `tests/go` need not
+/// carry what that code is linked with.
+pub fn audit_policy() -> Recipe {
+    Recipe {
+        name: "auditpolicy",
+        package: "kubewitness.dev/tests-policy".to_owned(),
+        module: tests_folder().join("go-policy"),
+        toolchain: TOOLCHAIN,
+        tags: "",
+        linker_flags: "-s -w".to_owned(),
+        folder: format!("go/policy-{TOOLCHAIN}"),
+    }
+}
+
 /// How etcd 3.6.6 is made.
 pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
+}
+
+/// How `kube-proxy` 1.36.3 is made, which serves every release here. Its module is not that of the other programs of Kubernetes, see
+/// `tests/tools/kube-proxy`.
+pub fn kube_proxy() -> Recipe {
+    let release = Release::V1_36;
+    let recipe = tool("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy".to_owned(), "kube-proxy", release.version);
+    Recipe { linker_flags: release.linker_flags(), ..recipe }
 }
 
 /// How helm 4.3.1 is made, which says its version as the official builds do: a chart may ask for it.
@@ -169,6 +227,26 @@ impl PrometheusProgram {
         };
         let recipe = tool(name, format!("github.com/prometheus/prometheus/cmd/{name}"), "prometheus", "3.16.0");
         Recipe { tags: "remove_all_sd", ..recipe }
+    }
+}
+
+/// The programs of Alertmanager 0.31.1, the last release whose module holds the pages that its build embeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertmanagerProgram {
+    /// `alertmanager`, the server.
+    Server,
+    /// `amtool`, which checks its configuration.
+    Amtool,
+}
+
+impl AlertmanagerProgram {
+    /// How it is made.
+    pub fn recipe(self) -> Recipe {
+        let name = match self {
+            Self::Server => "alertmanager",
+            Self::Amtool => "amtool",
+        };
+        tool(name, format!("github.com/prometheus/alertmanager/cmd/{name}"), "alertmanager", "0.31.1")
     }
 }
 
@@ -221,9 +299,13 @@ mod tests {
             (Release::V1_37.program(KubernetesProgram::Kubectl), "k8s.io/kubernetes v1.37.2"),
             (etcd(), "go.etcd.io/etcd/server/v3 v3.6.6"),
             (ContainerdProgram::Ctr.recipe(), "github.com/containerd/containerd/v2 v2.2.0"),
+            (kube_proxy(), "k8s.io/kubernetes v1.36.3"),
             (helm(), "helm.sh/helm/v4 v4.3.1"),
+            (CniPlugin::PointToPoint.recipe(), "github.com/containernetworking/plugins v1.10.0"),
             (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
+            (AlertmanagerProgram::Amtool.recipe(), "github.com/prometheus/alertmanager v0.31.1"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
+            (audit_policy(), "k8s.io/apiserver v0.36.3"),
         ];
         for (recipe, pin) in pins {
             let pinned = fs::read_to_string(recipe.module.join("go.mod")).unwrap();

@@ -74,7 +74,17 @@ impl Cluster {
 
     /// Starts a pod like `default/web` that runs as a `ServiceAccount`, and waits until it runs.
     pub fn start_pod(&self, name: &str, service_account: &str) -> Result<(), ClusterError> {
-        self.apply(&config::pod(name, service_account).to_string())?;
+        self.start(name, &config::pod(name, service_account))
+    }
+
+    /// The same for a pod that the scheduler finds a node, with a network of its own and the `ServiceAccount`'s token mounted; for
+    /// clusters with controllers.
+    pub fn start_whole_pod(&self, name: &str, service_account: &str) -> Result<(), ClusterError> {
+        self.start(name, &config::whole_pod(name, service_account))
+    }
+
+    fn start(&self, name: &str, pod: &Value) -> Result<(), ClusterError> {
+        self.apply(&pod.to_string())?;
         wait(&self.layout, &format!("the pod {name} did not run"), "kubelet", || {
             let phase = run(&mut self.kubectl(["get", "pod", name, "--output=jsonpath={.status.phase}"]))?;
             Ok(phase.stdout == b"Running")

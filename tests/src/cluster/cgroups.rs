@@ -30,6 +30,18 @@ pub(super) fn processes(label: &str) -> Vec<Identity> {
     pids.into_iter().filter_map(Identity::of).collect()
 }
 
+/// The processes of a pod: the kubelet names its group after its UID (`pkg/kubelet/cm/pod_container_manager_linux.go`, with cgroupfs).
+pub(super) fn processes_of_pod(label: &str, uid: &str) -> Vec<u32> {
+    let own = format!("pod{uid}");
+    let of_pod = |group: &PathBuf| group.iter().any(|part| part == own.as_str());
+    let lists = groups(label).into_iter().filter(of_pod).filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
+    let mut pids: Vec<u32> = lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    // A process is in every hierarchy.
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
 /// Removes the group and all below it; gives those that are still there, because a process is in them.
 pub(super) fn remove(label: &str) -> Vec<PathBuf> {
     groups(label).into_iter().filter(|group| fs::remove_dir(group).is_err_and(|error| error.kind() != io::ErrorKind::NotFound)).collect()

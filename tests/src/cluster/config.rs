@@ -9,8 +9,8 @@ use super::layout::Layout;
 use super::{CONTAINER, NODE};
 use crate::build::Release;
 
-/// The image of the pod's container.
-pub(super) const IMAGE: &str = "localhost/busybox:1";
+/// The image of the pods' containers: busybox, and what [`super::Options::image_files`] adds.
+pub const IMAGE: &str = "localhost/busybox:1";
 /// The image of the pod's sandbox.
 pub(super) const PAUSE_IMAGE: &str = "localhost/pause:1";
 
@@ -79,7 +79,7 @@ pub(super) fn etcd_arguments(layout: &Layout) -> Vec<String> {
     ]
 }
 
-pub(super) fn api_server_arguments(layout: &Layout, address: Ipv4Addr) -> Vec<String> {
+pub(super) fn api_server_arguments(layout: &Layout, address: Ipv4Addr, controllers: bool) -> Vec<String> {
     let mut arguments: Vec<_> = [
         "--etcd-servers=http://127.0.0.1:2379",
         "--secure-port=6443",
@@ -87,11 +87,13 @@ pub(super) fn api_server_arguments(layout: &Layout, address: Ipv4Addr) -> Vec<St
         "--service-cluster-ip-range=10.96.0.0/16",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--kubelet-preferred-address-types=InternalIP",
-        // No controller makes the ServiceAccounts that this plugin waits for.
-        "--disable-admission-plugins=ServiceAccount",
     ]
     .map(str::to_owned)
     .to_vec();
+    if !controllers {
+        // Nobody makes the ServiceAccounts that this plugin waits for.
+        arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
+    }
     arguments.extend([
         format!("--advertise-address={address}"),
         flag("client-ca-file", layout.certificate("ca")),
@@ -123,9 +125,11 @@ pub(super) fn kubeconfig(layout: &Layout, address: Ipv4Addr, user: &str) -> Valu
     })
 }
 
-/// containerd's configuration. Every path that it would share with another containerd is set to one of the cluster's own.
-pub(super) fn containerd(layout: &Layout, runc: &Path) -> String {
-    let at = |below: &str| Value::from(layout.path(below).to_string_lossy()).to_string();
+/// containerd's configuration. Every path that it would share with another containerd is set to one of the cluster's own. `cni` is the
+/// folder of the CNI plugins, where pods have a network of their own.
+pub(super) fn containerd(layout: &Layout, runc: &Path, cni: Option<&Path>) -> String {
+    let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
+    let at = |below: &str| quoted(&layout.path(below));
     format!(
         r#"version = 3
 root = {root}
@@ -145,9 +149,10 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
   device_ownership_from_security_context = false
+  netns_mounts_under_state_dir = true
 
 [plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = [{cni}]
+  bin_dirs = [{cni_plugins}]
   conf_dir = {cni}
 
 [plugins."io.containerd.cri.v1.runtime".containerd]
@@ -165,8 +170,9 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
         temp = at("containerd/temp"),
         socket = at("containerd/containerd.sock"),
         cni = at("containerd/cni"),
+        cni_plugins = cni.map_or_else(|| at("containerd/cni"), quoted),
         runc_root = at("containerd/runc"),
-        runc = Value::from(runc.to_string_lossy()),
+        runc = quoted(runc),
     )
 }
 
@@ -188,7 +194,21 @@ pub(super) fn pod(name: &str, service_account: &str) -> Value {
     })
 }
 
-fn flag(name: &str, path: impl AsRef<Path>) -> String {
+/// A pod as anybody would start one: the scheduler finds it a node, it has a network of its own and its `ServiceAccount`'s token.
+pub(super) fn whole_pod(name: &str, service_account: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+        "spec": {
+            "serviceAccountName": service_account,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": CONTAINER, "image": IMAGE, "imagePullPolicy": "Never"}],
+        },
+    })
+}
+
+pub(super) fn flag(name: &str, path: impl AsRef<Path>) -> String {
     format!("--{name}={}", path.as_ref().display())
 }
 
@@ -227,10 +247,10 @@ mod tests {
         let node = Ipv4Addr::new(192, 168, 1, 1);
         let texts = |layout: &Layout| {
             [
-                vec![kubelet(layout, Release::V1_36, &json!({})).to_string(), containerd(layout, Path::new("/usr/sbin/runc"))],
+                vec![kubelet(layout, Release::V1_36, &json!({})).to_string(), containerd(layout, Path::new("/usr/sbin/runc"), None)],
                 kubelet_arguments(layout, node),
                 etcd_arguments(layout),
-                api_server_arguments(layout, node),
+                api_server_arguments(layout, node, true),
             ]
             .concat()
             .join("\n")

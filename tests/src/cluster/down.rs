@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 
-use super::layout::{Layout, PROGRAMS, state};
+use super::layout::{Layout, all_programs, state};
 use super::process::Identity;
 use super::{ClusterError, at, cgroups, network, process, residue};
 
@@ -70,7 +70,7 @@ fn kill_all(layout: &Layout) -> Result<(), ClusterError> {
 }
 
 fn running(layout: &Layout) -> Vec<Identity> {
-    let recorded = PROGRAMS.iter().filter_map(|program| process::recorded(layout, program));
+    let recorded = all_programs().filter_map(|program| process::recorded(layout, program));
     let inside = network::inode(layout).map(process::in_namespace).unwrap_or_default();
     let own = std::process::id();
     recorded.chain(inside).chain(cgroups::processes(&layout.label())).filter(|victim| victim.pid() != own).collect()

@@ -6,8 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::{ClusterError, at};
 
-/// The programs of a cluster, in the order in which they are started.
+/// The programs of every cluster, in the order in which they are started.
 pub(super) const PROGRAMS: [&str; 4] = ["etcd", "containerd", "kube-apiserver", "kubelet"];
+
+/// What a cluster with controllers runs besides.
+pub(super) const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "kube-proxy"];
+
+/// All programs that a cluster may have.
+pub(super) fn all_programs() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.into_iter().chain(CONTROLLERS)
+}
 
 /// The paths of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 mod access;
 mod cgroups;
 mod config;
+mod controllers;
 mod down;
 mod image;
 mod layout;
@@ -33,6 +34,7 @@ use crate::build::{BuildError, KubernetesProgram, Release};
 use crate::host::HostError;
 
 pub use access::Token;
+pub use config::IMAGE;
 use layout::Layout;
 pub use layout::names;
 
@@ -57,6 +59,10 @@ pub struct Options {
     pub kubelet_config: serde_json::Value,
     /// Static executables that are put into `/bin` of the pod image under their file names, to run clients inside a pod.
     pub image_files: Vec<PathBuf>,
+    /// Whether the cluster is a whole one: controllers that make `ServiceAccounts` and pods, a scheduler, a network for pods (with which
+    /// the node is Ready) and `kube-proxy`, so that a `DaemonSet` runs and reaches the API server as it does anywhere. Without them only
+    /// pods run that name their node and use its network, and the cluster is there sooner.
+    pub controllers: bool,
 }
 
 impl Options {
@@ -68,6 +74,7 @@ impl Options {
             api_server: Release::V1_36,
             kubelet_config: serde_json::json!({}),
             image_files: Vec::new(),
+            controllers: false,
         }
     }
 }
@@ -141,6 +148,7 @@ pub struct Cluster {
     address: Ipv4Addr,
     kubelet: Release,
     api_server: Release,
+    controllers: bool,
 }
 
 impl Cluster {
@@ -178,6 +186,16 @@ impl Cluster {
     /// The kubelet's release.
     pub fn release(&self) -> Release {
         self.kubelet
+    }
+
+    /// Where everything of the cluster is; it goes with the cluster.
+    pub fn folder(&self) -> &Path {
+        self.layout.folder()
+    }
+
+    /// The process ids, on this machine, of all that runs in the pod with this UID.
+    pub fn processes_of_pod(&self, uid: &str) -> Vec<u32> {
+        cgroups::processes_of_pod(&self.layout.label(), uid)
     }
 
     /// The network namespace as a file, for `nsenter --net=` and `setns`.
@@ -227,9 +245,15 @@ impl Cluster {
         self.layout.kubeconfig("admin")
     }
 
-    /// The log of one of `etcd`, `kube-apiserver`, `containerd`, `kubelet`.
+    /// The log of one of `etcd`, `kube-apiserver`, `containerd`, `kubelet`, and with controllers `kube-controller-manager`,
+    /// `kube-scheduler`, `kube-proxy`.
     pub fn log(&self, program: &str) -> PathBuf {
         self.layout.log(program)
+    }
+
+    /// Makes the images of an OCI archive known to the node; pods use them by the names in the archive.
+    pub fn load_images(&self, archive: &Path) -> Result<(), ClusterError> {
+        up::load_images(&self.layout, archive)
     }
 
     /// A command that will run in the cluster's network namespace. It keeps its pid: `nsenter` becomes the program.
@@ -270,6 +294,11 @@ impl Cluster {
         self.signal_api_server(Signal::CONT);
     }
 
+    /// The programs that this cluster consists of.
+    fn programs(&self) -> impl Iterator<Item = &'static str> {
+        layout::PROGRAMS.into_iter().chain(layout::CONTROLLERS.into_iter().filter(|_| self.controllers))
+    }
+
     fn signal_api_server(&self, signal: Signal) {
         if let Some(server) = process::recorded(&self.layout, "kube-apiserver") {
             server.signal(signal);
@@ -286,9 +315,9 @@ impl Cluster {
             format!("kubeconfig   {}", self.kubeconfig().display()),
             format!("audit log    {}", self.audit_log().display()),
         ];
-        for program in layout::PROGRAMS {
+        for program in self.programs() {
             let state = process::recorded(&self.layout, program).map_or("not running".to_owned(), |it| format!("pid {}", it.pid()));
-            lines.push(format!("{program:<15}{state}, log {}", self.log(program).display()));
+            lines.push(format!("{program:<25}{state}, log {}", self.log(program).display()));
         }
         lines.join("\n")
     }

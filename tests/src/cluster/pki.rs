@@ -22,12 +22,16 @@ pub(super) fn create(layout: &Layout, address: Ipv4Addr) -> Result<(), ClusterEr
     write(&layout.certificate("ca"), &authority.pem())?;
 
     let (node, node_user) = (address.to_string(), format!("system:node:{NODE}"));
-    let parties: [(&str, &str, Option<&str>, &[&str]); 4] = [
+    let parties: [(&str, &str, Option<&str>, &[&str]); 7] = [
         ("apiserver", "kube-apiserver", None, &[&node, "127.0.0.1", "10.96.0.1", "localhost", "kubernetes.default.svc"]),
         // With the group that kubeadm gave it until 1.29 it is allowed everything without a binding.
         ("kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters"), &[]),
         ("admin", "kubernetes-admin", Some("system:masters"), &[]),
         ("node", &node_user, Some("system:nodes"), &[&node, NODE]),
+        // RBAC has bindings for these three names from the start.
+        ("controller-manager", "system:kube-controller-manager", None, &[]),
+        ("scheduler", "system:kube-scheduler", None, &[]),
+        ("proxy", "system:kube-proxy", None, &[]),
     ];
     for (file, user, group, names) in parties {
         let mut party = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;

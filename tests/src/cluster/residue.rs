@@ -7,7 +7,7 @@ use std::{fs, io};
 use serde_json::Value;
 
 use super::layout::{Layout, names, state};
-use super::{ClusterError, at};
+use super::{ClusterError, at, controllers};
 
 /// Where every containerd 2.2 has the sockets of its shims, whatever its configuration says (`pkg/shim/util_unix.go`).
 const SHIM_SOCKETS: &str = "/run/containerd/s";
@@ -22,7 +22,7 @@ const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";
 const DEVICE_PLUGIN_FILES: [&str; 3] = ["kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"];
 
 /// Folders that were made for the above, children first. Each is removed only when it is empty: others may use it.
-const FOLDERS: [&str; 3] = [SHIM_SOCKETS, "/run/containerd", LOG_LINKS];
+const FOLDERS: [&str; 5] = [SHIM_SOCKETS, "/run/containerd", LOG_LINKS, "/var/lib/cni/results", "/var/lib/cni"];
 
 /// Remembers, before a kubelet starts, whether this machine has a kubelet's folder of its own, which must stay.
 pub(super) fn expect_kubelet_folder() -> Result<(), ClusterError> {
@@ -36,7 +36,7 @@ pub(super) fn expect_kubelet_folder() -> Result<(), ClusterError> {
 pub(super) fn files(layout: &Layout) -> Vec<PathBuf> {
     let sockets = entries(&layout.path("containerd/state/io.containerd.runtime.v2.task/k8s.io")).filter_map(|bundle| shim_socket(&bundle));
     let links = entries(Path::new(LOG_LINKS)).filter(|link| fs::read_link(link).is_ok_and(|target| target.starts_with(layout.folder())));
-    let mut files: Vec<_> = sockets.chain(links).collect();
+    let mut files: Vec<_> = sockets.chain(links).chain(controllers::remembered(layout)).collect();
     let alone = names().iter().all(|name| name == layout.name());
     if alone && kubelet_folder_mark().exists() {
         files.extend(DEVICE_PLUGIN_FILES.map(|file| Path::new(DEVICE_PLUGINS).join(file)));

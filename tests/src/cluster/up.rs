@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::image::{self, Executable, Image};
-use super::layout::{Layout, PROGRAMS};
-use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, down, network, pki, process, residue, run};
+use super::layout::{Layout, all_programs};
+use super::{Cluster, ClusterError, Options, POD, at, cgroups, config, controllers, down, network, pki, process, residue, run};
 use crate::build::{ContainerdProgram, KubernetesProgram, etcd};
 use crate::host::{self, Host};
 
@@ -31,7 +31,7 @@ pub(super) fn up(options: &Options) -> Result<Cluster, ClusterError> {
     down::clear(&layout)?;
     residue::expect_kubelet_folder()?;
     let address = network::reserve_address(&layout)?;
-    let cluster = Cluster { layout, address, kubelet: options.kubelet, api_server: options.api_server };
+    let cluster = Cluster { layout, address, kubelet: options.kubelet, api_server: options.api_server, controllers: options.controllers };
     match start(&cluster, options, &host) {
         Ok(()) => {
             eprintln!("the cluster {} is up after {:.1} s", options.name, begun.elapsed().as_secs_f32());
@@ -48,7 +48,7 @@ pub(super) fn up(options: &Options) -> Result<Cluster, ClusterError> {
 pub(super) fn open(name: &str) -> Result<Cluster, ClusterError> {
     let layout = Layout::new(name)?;
     let cluster = fs::read(layout.record()).ok().and_then(|record| parse_record(layout.clone(), &record));
-    let whole = |cluster: &Cluster| PROGRAMS.iter().all(|program| process::recorded(&cluster.layout, program).is_some());
+    let whole = |cluster: &Cluster| cluster.programs().all(|program| process::recorded(&cluster.layout, program).is_some());
     cluster.filter(whole).ok_or_else(|| ClusterError::NotUp(name.to_owned()))
 }
 
@@ -103,6 +103,9 @@ pub(super) fn prepare(options: &Options) -> Result<Host, ClusterError> {
     options.api_server.program(KubernetesProgram::ApiServer).build()?;
     options.api_server.program(KubernetesProgram::Kubectl).build()?;
     options.kubelet.program(KubernetesProgram::Kubelet).build()?;
+    if options.controllers {
+        controllers::prepare(options)?;
+    }
     Ok(host)
 }
 
@@ -123,9 +126,12 @@ fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), Cluste
     import_images(layout, options, host)?;
     await_api_server(cluster)?;
     start_kubelet(cluster)?;
+    if cluster.controllers {
+        controllers::start(cluster)?;
+    }
     cluster.service_account("default")?;
     cluster.start_pod(POD, "default")?;
-    let record = json!({"address": address, "kubelet": cluster.kubelet.version(), "apiServer": cluster.api_server.version()});
+    let record = json!({"address": address, "kubelet": cluster.kubelet.version(), "apiServer": cluster.api_server.version(), "controllers": cluster.controllers});
     write(&layout.record(), &record.to_string())
 }
 
@@ -141,7 +147,8 @@ fn write_files(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), 
     }
     write(&layout.path("audit-policy.json"), &config::audit_policy().to_string())?;
     write(&layout.path("kubelet.json"), &config::kubelet(layout, options.kubelet, &options.kubelet_config).to_string())?;
-    write(&layout.path("containerd/config.toml"), &config::containerd(layout, &host.runc))
+    let plugins = if options.controllers { Some(controllers::write_files(layout, address)?) } else { None };
+    write(&layout.path("containerd/config.toml"), &config::containerd(layout, &host.runc, plugins.as_deref()))
 }
 
 fn import_images(layout: &Layout, options: &Options, host: &Host) -> Result<(), ClusterError> {
@@ -158,19 +165,29 @@ fn import_images(layout: &Layout, options: &Options, host: &Host) -> Result<(), 
     let archive = layout.path("images.tar");
     let bytes = image::archive(&read(&host.busybox)?, &executables, &images).map_err(at(&archive))?;
     fs::write(&archive, bytes).map_err(at(&archive))?;
-    let ctr = |arguments: &[&str]| {
-        let mut command = Command::new(ContainerdProgram::Ctr.recipe().path());
-        command.arg("--address").arg(layout.containerd_socket()).args(["--namespace", "k8s.io"]).args(arguments);
-        command
-    };
-    wait(layout, "containerd did not become ready", "containerd", || Ok(succeeds(&mut ctr(&["version"]))))?;
+    wait(layout, "containerd did not become ready", "containerd", || Ok(succeeds(&mut ctr(layout, &["version"]))))?;
+    load_images(layout, &archive)
+}
+
+pub(super) fn load_images(layout: &Layout, archive: &Path) -> Result<(), ClusterError> {
     // `--local` imports from this process: the transfer service would need the plugin for it.
-    run(ctr(&["images", "import", "--local"]).arg(&archive)).map(drop)
+    run(ctr(layout, &["images", "import", "--local"]).arg(archive)).map(drop)
+}
+
+fn ctr(layout: &Layout, arguments: &[&str]) -> Command {
+    let mut command = Command::new(ContainerdProgram::Ctr.recipe().path());
+    command.arg("--address").arg(layout.containerd_socket()).args(["--namespace", "k8s.io"]).args(arguments);
+    command
 }
 
 fn launch_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
     let program = cluster.api_server.program(KubernetesProgram::ApiServer).path();
-    process::start(&cluster.layout, "kube-apiserver", &program, &config::api_server_arguments(&cluster.layout, cluster.address))
+    process::start(
+        &cluster.layout,
+        "kube-apiserver",
+        &program,
+        &config::api_server_arguments(&cluster.layout, cluster.address, cluster.controllers),
+    )
 }
 
 fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
@@ -209,8 +226,8 @@ pub(super) fn wait(
 ) -> Result<(), ClusterError> {
     let begun = Instant::now();
     while !ready()? {
-        let expected = PROGRAMS.iter().filter(|name| layout.path(&format!("run/{name}")).exists());
-        if let Some(dead) = expected.into_iter().find(|name| process::recorded(layout, name).is_none()) {
+        let mut expected = all_programs().filter(|name| layout.path(&format!("run/{name}")).exists());
+        if let Some(dead) = expected.find(|name| process::recorded(layout, name).is_none()) {
             return Err(not_ready(layout, format!("{dead} has ended"), dead));
         }
         if begun.elapsed() > PATIENCE {
@@ -232,14 +249,15 @@ fn parse_record(layout: Layout, record: &[u8]) -> Option<Cluster> {
     let record: Value = serde_json::from_slice(record).ok()?;
     let text = |field: &str| record[field].as_str();
     let address: Ipv4Addr = text("address")?.parse().ok()?;
-    Some(Cluster { layout, address, kubelet: text("kubelet")?.parse().ok()?, api_server: text("apiServer")?.parse().ok()? })
+    let (kubelet, api_server) = (text("kubelet")?.parse().ok()?, text("apiServer")?.parse().ok()?);
+    Some(Cluster { layout, address, kubelet, api_server, controllers: record["controllers"] == true })
 }
 
-fn succeeds(command: &mut Command) -> bool {
+pub(super) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-fn write(path: &Path, content: &str) -> Result<(), ClusterError> {
+pub(super) fn write(path: &Path, content: &str) -> Result<(), ClusterError> {
     fs::write(path, content).map_err(at(path))
 }
 

@@ -45,7 +45,8 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
     file.and_then(|mut file| file.write_all(secret.as_bytes())).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn until_granted(cluster: &Cluster, name: &str, resource: &str) -> Result<()> {
+/// Waits until the API server's authorizer knows of a right to `get`.
+pub(super) fn until_granted(cluster: &Cluster, name: &str, resource: &str) -> Result<()> {
     let (resource, subresource) = resource.split_once('/').context("a resource of a node has a slash")?;
     let identity = format!("--as=system:serviceaccount:default:{name}");
     let begun = Instant::now();

@@ -4,6 +4,7 @@ mod audit;
 mod cast;
 mod clients;
 mod events;
+mod in_cluster;
 mod interrupt;
 mod scenes;
 mod screen;
@@ -25,18 +26,23 @@ use crate::progress::{error, note, seconds, step};
 use crate::{build, machine, project, setup};
 
 const HELP: &str = "\
-Usage: cargo xtask demo [--keep | --down]
+Usage: cargo xtask demo [--in-cluster] [--keep | --down]
 
 Builds what is not built yet, brings up a real one-node cluster, starts kubewitness beside its kubelet, and plays seven scenes with
 real clients, among them the attack of the Kubernetes 1.36 announcement. Then it shows what the agent saw, and beside it what the API
 server's audit log holds. Exits with 1 if anything was not seen as it must be. Needs root, rustup and Go; the first run takes minutes.
 
+With --in-cluster the cluster is a whole one, and the agent is installed on it with helm, from the image of `cargo xtask image`. A pod
+attacks another one on its node; the agent's pod sees it, and after helm uninstall nothing of it is left.
+
 Options:
-  --keep  leaves the cluster and the agent running, and says how to look around
-  --down  ends what --keep left
+  --in-cluster  installs the chart on a cluster with controllers
+  --keep        leaves the cluster and the agent running, and says how to look around
+  --down        ends what --keep left
 
 Examples:
   cargo xtask demo
+  cargo xtask demo --in-cluster
   cargo xtask demo --keep && cargo xtask demo --down
 ";
 
@@ -53,7 +59,9 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => show(false),
         ["--keep"] => show(true),
-        ["--down"] => {
+        ["--in-cluster"] => in_cluster::show(false),
+        ["--in-cluster", "--keep"] | ["--keep", "--in-cluster"] => in_cluster::show(true),
+        ["--down"] | ["--in-cluster", "--down"] | ["--down", "--in-cluster"] => {
             let _lock = only_one()?;
             step("down: the agent and the cluster", down)
         }

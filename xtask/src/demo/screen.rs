@@ -12,17 +12,16 @@ use super::{events, write_out};
 use crate::progress::separate;
 
 /// Columns of the screen.
-const WIDTH: usize = 100;
+pub(super) const WIDTH: usize = 100;
 
 /// Titles and widths of the table's columns; one blank between them.
 const COLUMNS: [(&str, usize); 7] =
     [("scene", 10), ("identity", 23), ("endpoint", 13), ("access", 15), ("transport", 9), ("code", 4), ("findings", 20)];
 
-/// Prints the screen on stdout; with colours where that is a terminal and nobody objects.
+/// Prints the screen on stdout.
 pub(super) fn print(played: &Played, release: &str) -> Result<()> {
-    let coloured = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
     separate();
-    write_out(&format!("{}\n", lines(played, release, Paint(coloured)).join("\n")))
+    write_out(&format!("{}\n", lines(played, release, Paint::for_stdout()).join("\n")))
 }
 
 /// The lines of the screen.
@@ -76,12 +75,12 @@ fn row(cells: &[&str; COLUMNS.len()]) -> String {
     filled.collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
 
-fn logged(entry: &Entry) -> String {
+pub(super) fn logged(entry: &Entry) -> String {
     cut(&format!("  {}  {}  {}  {}", entry.user, entry.verb, entry.uri, entry.code), WIDTH)
 }
 
 /// What raises an alert is red, the fallback yellow.
-fn alarming(line: &str, paint: Paint) -> String {
+pub(super) fn alarming(line: &str, paint: Paint) -> String {
     match line {
         alert if alert.contains("unlogged-exec") => paint.red(line),
         fallback if fallback.contains("nodes-proxy-fallback") => paint.yellow(line),
@@ -90,7 +89,7 @@ fn alarming(line: &str, paint: Paint) -> String {
 }
 
 /// At most `width` characters, the last of them an ellipsis where something is missing.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -99,14 +98,24 @@ fn cut(text: &str, width: usize) -> String {
 
 /// Colours, or none.
 #[derive(Clone, Copy)]
-struct Paint(bool);
+pub(super) struct Paint(bool);
 
 impl Paint {
-    fn bold(self, text: &str) -> String {
+    /// Colours where stdout is a terminal and nobody objects.
+    pub(super) fn for_stdout() -> Self {
+        Self(io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none())
+    }
+
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self(false)
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    fn red(self, text: &str) -> String {
+    pub(super) fn red(self, text: &str) -> String {
         self.with("31", text)
     }
 

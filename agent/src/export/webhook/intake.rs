@@ -11,7 +11,10 @@ use std::{
 
 use tracing::{error, info};
 
-use super::{Shared, event, queue::AppendError};
+use super::{
+    Shared, event,
+    queue::{AppendError, Weight},
+};
 
 /// How often it is seen to it that what is queued has reached the disk: a power cut takes no more than the events of this time.
 const SYNC: Duration = Duration::from_secs(1);
@@ -43,7 +46,6 @@ impl Intake {
             }
             if synced.elapsed() >= SYNC {
                 self.sync();
-                self.shared.show();
                 synced = Instant::now();
             }
         }
@@ -53,21 +55,23 @@ impl Intake {
     }
 
     fn take(&mut self, line: &[u8]) {
+        let weight = event::weight(line);
         let (appended, waiting) = {
             let mut queue = self.shared.queue();
-            (queue.append(line, event::weight(line)), queue.waiting().events)
+            let appended = queue.append(line, weight);
+            (appended, self.shared.show(&**queue))
         };
         self.shared.arriving.fetch_sub(1, Ordering::Release);
         match appended {
-            Ok(()) => {
-                if self.dropped > 0 {
-                    info!("audit events for the webhook are queued again; {} were dropped", self.dropped);
-                    self.dropped = 0;
-                }
+            // An alarm also finds room where others do not.
+            Ok(()) if self.dropped > 0 && weight == Weight::Usual => {
+                info!("audit events for the webhook are queued again; {} were dropped", self.dropped);
+                self.dropped = 0;
             }
+            Ok(()) => {}
             Err(error) => self.drop(&error),
         }
-        if waiting == 1 || waiting >= self.batch {
+        if waiting.events == 1 || waiting.events >= self.batch {
             self.shared.wake.notify_one();
         }
     }

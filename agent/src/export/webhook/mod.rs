@@ -1,11 +1,11 @@
 //! Events in batches to a URL, as the API server's own audit webhook sends them, with a queue that a receiver which is away does not empty.
 //!
-//! An event goes from the daemon over a channel to the thread [`intake`], which queues it, on disk if a directory is given. The thread
-//! [`sender`] posts what is queued, the oldest first, one batch at a time so that the order is kept, and takes away what has arrived. An event
+//! An event goes from the daemon over a channel to the thread `intake`, which queues it, on disk if a directory is given. The thread
+//! `sender` posts what is queued, the oldest first, one batch at a time so that the order is kept, and takes away what has arrived. An event
 //! arrives at least once: what was sent when the receiver or the agent broke off is sent again.
 //!
-//! Pure are [`delivery`] (what to send next), [`backoff`] (when), [`record`] (the form on disk) and [`event`]; [`queue`] and [`disk`] keep
-//! events, [`receiver`] is the way to the receiver.
+//! Pure are `delivery` (what to send next), `backoff` (when), `record` (the form on disk) and `event`; `queue` and `disk` keep
+//! events, `receiver` is the way to the receiver.
 
 mod backoff;
 mod delivery;
@@ -36,7 +36,14 @@ use std::{
 use thiserror::Error;
 use tokio::{runtime::Builder, sync::Notify};
 
-use self::{disk::DiskQueue, intake::Intake, queue::MemoryQueue, queue::Queue, receiver::Receiver, sender::Sender};
+use self::{
+    disk::DiskQueue,
+    intake::Intake,
+    queue::MemoryQueue,
+    queue::{Queue, Waiting},
+    receiver::Receiver,
+    sender::Sender,
+};
 pub use self::{disk::OpenError, receiver::ReceiverError};
 use super::metrics::WebhookMetrics;
 
@@ -118,7 +125,7 @@ impl Webhook {
             wake: Notify::new(),
             metrics,
         });
-        shared.show();
+        shared.show(&**shared.queue());
         let (lines, arriving) = mpsc::sync_channel(CHANNEL);
         let (finished, done) = mpsc::channel();
         let intake = Intake::new(Arc::clone(&shared), options.batch_max_size);
@@ -172,10 +179,11 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows how much waits.
-    fn show(&self) {
-        let waiting = self.queue().waiting();
+    /// Shows how much waits. The caller still holds the queue, so that no older figure comes later.
+    fn show(&self, queue: &dyn Queue) -> Waiting {
+        let waiting = queue.waiting();
         self.metrics.waiting.set(i64::try_from(waiting.events).unwrap_or(i64::MAX));
         self.metrics.waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+        waiting
     }
 }

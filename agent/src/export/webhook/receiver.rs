@@ -3,7 +3,7 @@
 //! kube's client and not a bare HTTP one: a kubeconfig may name certificates and tokens in place or in files, passwords, commands that give
 //! credentials, a proxy, another name in the server's certificate. It follows no redirect.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{error::Error, fs, path::PathBuf, time::Duration};
 
 use axum::{
     body::{Body as Received, to_bytes},
@@ -15,10 +15,9 @@ use axum::{
 use bytes::Bytes;
 use kube::{
     Client, Config,
-    client::Body,
-    config::{KubeConfigOptions, Kubeconfig},
+    client::{AuthError, Body},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use thiserror::Error;
 use tokio::time::timeout;
 
 use super::delivery::Answer;
@@ -47,18 +46,15 @@ struct Way {
 }
 
 /// Why a batch did not arrive. What the receiver said beside its status is not told: it may repeat what it was sent, credentials too.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReceiverError {
     /// The kubeconfig.
-    #[error(
-        "{path}: {}; name a readable kubeconfig with --audit-webhook-config-file, with a current context, a cluster and a user",
-        in_one_line(source)
-    )]
+    #[error("{path}: {why}; name a readable kubeconfig with --audit-webhook-config-file, with a current context, a cluster and a user")]
     Kubeconfig {
         /// Which.
         path: PathBuf,
-        /// Why.
-        source: Box<kube::config::KubeconfigError>,
+        /// What is wrong with it.
+        why: String,
     },
     /// The token that it names.
     #[error("the token file {path} cannot be read: {source}")]
@@ -79,20 +75,20 @@ pub enum ReceiverError {
         why: &'static str,
     },
     /// Certificates, keys, commands.
-    #[error("{path}: {}; check the certificates, keys and commands that it names", in_one_line(source))]
+    #[error("{path}: {why}; check the certificates, keys and commands that it names")]
     Unusable {
         /// The kubeconfig.
         path: PathBuf,
-        /// Why.
-        source: Box<kube::Error>,
+        /// What is wrong with them.
+        why: String,
     },
     /// No answer.
-    #[error("{url} cannot be reached: {}; check the address, the network and the certificates", in_one_line(source))]
+    #[error("{url} cannot be reached: {why}; check the address, the network and the certificates")]
     Unreachable {
         /// The server.
         url: String,
-        /// Why.
-        source: Box<kube::Error>,
+        /// What is in the way.
+        why: String,
     },
     /// No answer in time.
     #[error("{url} has not answered within {} s; is it overloaded?", within.as_secs())]
@@ -202,7 +198,7 @@ impl Receiver {
                 why: "its path cannot be sent",
             })?;
         let sent = way.client.send(request).await;
-        let response = sent.map_err(|source| ReceiverError::Unreachable { url: way.shown.clone(), source: Box::new(source) })?;
+        let response = sent.map_err(|error| ReceiverError::Unreachable { url: way.shown.clone(), why: without_secrets(&error) })?;
         let (status, error) = (response.status(), failure(&response, &way.shown));
         // An answer that does not end is an answer.
         let _read = timeout(ANSWER_WITHIN, to_bytes(Received::new(response.into_body()), ANSWER_BYTES)).await;
@@ -213,14 +209,14 @@ impl Receiver {
         let (config, target, shown) = self.read().await?;
         // Another provider, chosen by whoever uses this as a library, is just as good.
         let _present = rustls::crypto::ring::default_provider().install_default();
-        let unusable = |source| ReceiverError::Unusable { path: self.kubeconfig.clone(), source: Box::new(source) };
+        let unusable = |error| ReceiverError::Unusable { path: self.kubeconfig.clone(), why: without_secrets(&error) };
         Ok(Way { client: Client::try_from(config).map_err(unusable)?, target, shown })
     }
 
     /// What the kubeconfig says: the way to the server, path and query there, and the address without the query, in which may be secrets.
     async fn read(&self) -> Result<(Config, String, String), ReceiverError> {
         let path = || self.kubeconfig.clone();
-        let failed = |source| ReceiverError::Kubeconfig { path: path(), source: Box::new(source) };
+        let failed = |error| ReceiverError::Kubeconfig { path: path(), why: without_secrets(&error) };
         let content = Kubeconfig::read_from(&self.kubeconfig).map_err(failed)?;
         let mut config = Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.map_err(failed)?;
         let server = config.cluster_url.clone();
@@ -241,6 +237,9 @@ impl Receiver {
             return wrong("write https://HOST[:PORT]/PATH");
         };
         config.cluster_url = base;
+        if config.proxy_url.as_ref().is_some_and(|proxy| !matches!(proxy.scheme_str(), Some("http" | "https"))) {
+            return wrong("its proxy is neither http:// nor https://");
+        }
         if let Some(file) = config.auth_info.token_file.take() {
             let token = fs::read_to_string(&file).map_err(|source| ReceiverError::Token { path: file.into(), source })?;
             config.auth_info.token = Some(token.trim().to_owned().into());
@@ -249,6 +248,23 @@ impl Receiver {
         config.default_retry = false;
         Ok((config, target, shown))
     }
+}
+
+/// An error in one line, but for those that repeat a part of the kubeconfig, or what a command that gives credentials said.
+fn without_secrets(error: &(dyn Error + 'static)) -> String {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref() {
+            Some(AuthError::AuthExecRun { out, .. }) => return format!("the command for the credentials failed ({})", out.status),
+            Some(AuthError::AuthExecParse(_)) => return "the command for the credentials does not give an ExecCredential".to_owned(),
+            _ => {}
+        }
+        if matches!(error.downcast_ref(), Some(KubeconfigError::Parse(_))) {
+            return "it is no kubeconfig; `kubectl config view --kubeconfig FILE` may say why".to_owned();
+        }
+        cause = error.source();
+    }
+    in_one_line(error)
 }
 
 /// What an answer means if it is no success.

@@ -108,7 +108,12 @@ impl Sender {
 
     /// Takes away what was given up, and what arrived.
     fn done(&mut self, dropped: &[Vec<u8>], delivered: usize, why: Option<&ReceiverError>) {
-        let acknowledged = self.shared.queue().acknowledge(dropped.len() + delivered);
+        let acknowledged = {
+            let mut queue = self.shared.queue();
+            let acknowledged = queue.acknowledge(dropped.len() + delivered);
+            self.shared.show(&**queue);
+            acknowledged
+        };
         if let Err(error) = acknowledged {
             warn!(
                 "it cannot be written down that audit events have arrived: {error}; they may be sent again when the agent is started anew"
@@ -125,7 +130,6 @@ impl Sender {
         let metrics = &self.shared.metrics;
         metrics.dropped.inc_by(dropped.len() as u64);
         metrics.written.inc_by(delivered as u64);
-        self.shared.show();
         if delivered == 0 {
             return;
         }

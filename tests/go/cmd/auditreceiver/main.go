@@ -2,8 +2,8 @@
 // certificate, decodes them strictly with the API server's own types, and appends their events to a file, one JSON line each.
 //
 // A list is answered with 200 after its events are in the file, so that a kill of the receiver loses none that it took. How it behaves is
-// read from a file before each answer: `ok`, an HTTP status such as `503`, `hang` (no answer), `full N` (413 for lists of more than N
-// events), `sulk TEXT` (403 for lists that hold the text). A list that is not as it should be is answered with 400, and told on stderr.
+// read from a file before each answer: `ok`, an HTTP status such as `503`, `hang` (no answer), `forget` (takes the events,
+// and no answer), `full N` (413 for lists of more than N events), `sulk TEXT` (403 for lists that hold the text). A list that is not as it should be is answered with 400, and told on stderr.
 package main
 
 import (
@@ -98,8 +98,9 @@ func (r *receiver) ServeHTTP(writer http.ResponseWriter, request *http.Request) 
 		http.Error(writer, err.Error(), http.StatusBadRequest)
 		return
 	}
-	switch word, rest, _ := strings.Cut(r.behaviour(), " "); word {
-	case "", "ok":
+	word, rest, _ := strings.Cut(r.behaviour(), " ")
+	switch word {
+	case "", "ok", "forget":
 	case "hang":
 		<-request.Context().Done()
 		return
@@ -121,12 +122,21 @@ func (r *receiver) ServeHTTP(writer http.ResponseWriter, request *http.Request) 
 		http.Error(writer, "as I was told", status)
 		return
 	}
-	r.lock.Lock()
-	defer r.lock.Unlock()
-	if _, err := r.file.Write(lines); err != nil {
+	if err := r.write(lines); err != nil {
 		log.Print(err)
 		http.Error(writer, err.Error(), http.StatusInternalServerError)
+		return
 	}
+	if word == "forget" {
+		<-request.Context().Done()
+	}
+}
+
+func (r *receiver) write(lines []byte) error {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	_, err := r.file.Write(lines)
+	return err
 }
 
 func (r *receiver) behaviour() string {

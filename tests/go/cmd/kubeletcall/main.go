@@ -1,13 +1,15 @@
 // Command kubeletcall sends the same request to a kubelet once, many times, or until SIGTERM, and prints how it was answered: the line
 // `answers`, one line `STATUS COUNT` for each status, and `failed COUNT` where no answer came (the first reason is on stderr).
 //
-// An upgrade is a request with the headers for it: after a 101 the stream is held open until the other end closes it, or SIGTERM.
+// An upgrade is a request with the headers for it: after a 101 the stream is held open until the other end closes it, or SIGTERM. What
+// comes over it is read as WebSocket's frames where the bodies are asked for.
 // It uses HTTP/1.1 and one connection a worker. The exit status is 0 when every request was answered, 1 when one was not, 2 on wrong usage.
 package main
 
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -146,22 +148,54 @@ func (c *call) try(stop context.Context, client *http.Client) (int, error) {
 		return 0, err
 	}
 	defer response.Body.Close()
+	sink := io.Discard
+	if c.body {
+		sink = os.Stdout
+	}
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// Whoever waits for the upgrade reads this line.
 		fmt.Println("upgraded")
 		defer context.AfterFunc(stop, func() { response.Body.Close() })()
 		// How a held stream ends is no matter of the request.
-		_, _ = io.Copy(io.Discard, response.Body)
+		_ = payloads(sink, response.Body)
 		return response.StatusCode, nil
-	}
-	sink := io.Discard
-	if c.body {
-		sink = os.Stdout
 	}
 	if _, err := io.Copy(sink, response.Body); err != nil {
 		return 0, err
 	}
 	return response.StatusCode, nil
+}
+
+// payloads copies what a kubelet sends over WebSocket, each message without its first byte, which names the channel. A server's frames
+// are not masked (RFC 6455, section 5.1).
+func payloads(to io.Writer, from io.Reader) error {
+	for {
+		head := make([]byte, 2)
+		if _, err := io.ReadFull(from, head); err != nil {
+			return err
+		}
+		length := uint64(head[1])
+		if longer := map[uint64]int{126: 2, 127: 8}[length]; longer > 0 {
+			field := make([]byte, 8)
+			if _, err := io.ReadFull(from, field[8-longer:]); err != nil {
+				return err
+			}
+			length = binary.BigEndian.Uint64(field)
+		}
+		frame := io.LimitReader(from, int64(length))
+		// Opcodes above 2 are pings and the close.
+		if head[0]&0x0f <= 2 {
+			if _, err := io.CopyN(io.Discard, frame, min(1, int64(length))); err != nil {
+				return err
+			}
+			if _, err := io.Copy(to, frame); err != nil {
+				return err
+			}
+		}
+		if _, err := io.Copy(io.Discard, frame); err != nil {
+			return err
+		}
+	}
 }
 
 // tally counts answers by status.

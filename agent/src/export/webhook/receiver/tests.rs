@@ -140,6 +140,30 @@ fn a_kubeconfig_that_leads_nowhere_is_told_at_once() {
         let error = check(&folder.kubeconfig(server, &json!({}))).unwrap_err();
         assert!(error.contains(said) && !error.contains("hunter2"), "{error}");
     }
-    fs::write(folder.0.join("kubeconfig"), "clusters: [").unwrap();
-    assert!(check(&folder.0.join("kubeconfig")).is_err());
+    for broken in ["clusters: [", "users:\n- name: u\n  user: {token: hunter2\nclusters: hunter2\n", "token: hunter2\n token: [hunter2"] {
+        fs::write(folder.0.join("kubeconfig"), broken).unwrap();
+        let error = check(&folder.0.join("kubeconfig")).unwrap_err();
+        assert!(error.contains("it is no kubeconfig") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn commands_give_credentials_and_are_not_quoted() {
+    let server = Server::start(|_, _| status("200 OK"));
+    let folder = Folder::new();
+    let credential = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"of-a-command"}}"#;
+    let run = |script: &str| {
+        let exec = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh", "args": ["-c", script],
+            "env": [{"name": "KEY", "value": "hunter2"}], "interactiveMode": "Never",
+        });
+        let user = json!({"exec": exec});
+        post(&mut Receiver::new(folder.kubeconfig(&format!("http://{}/", server.address), &user))).map_err(|error| error.to_string())
+    };
+    run(&format!("echo '{credential}'")).unwrap();
+    assert!(server.asked.recv().unwrap().headers.contains(&"authorization: bearer of-a-command".to_owned()));
+    for script in ["echo hunter2; exit 3", "echo hunter2: [", "echo '{\"status\": \"hunter2\"}'"] {
+        let error = run(script).unwrap_err();
+        assert!(error.contains("command") && !error.contains("hunter2"), "{error}");
+    }
 }
