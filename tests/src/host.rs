@@ -75,12 +75,21 @@ pub fn prepare() -> Result<Host, HostError> {
     })
 }
 
-/// Finds `nft`, with which `kube-proxy` writes its rules, and installs it where it is missing and `apt-get` exists; says so on stderr.
-pub fn prepare_nft() -> Result<(), HostError> {
-    if on_path("nft").is_none() && on_path("apt-get").is_some() {
-        install(&["nftables"])?;
+/// logrotate, which is installed where it is missing and `apt-get` exists.
+pub fn logrotate() -> Result<PathBuf, HostError> {
+    program("logrotate", "logrotate")
+}
+
+/// `nft`, with which `kube-proxy` writes its rules; installed in the same way.
+pub fn nft() -> Result<PathBuf, HostError> {
+    program("nft", "nftables")
+}
+
+fn program(what: &'static str, package: &'static str) -> Result<PathBuf, HostError> {
+    if on_path(what).is_none() && on_path("apt-get").is_some() {
+        install(&[package])?;
     }
-    on_path("nft").map(drop).ok_or(HostError::Missing { what: "nft", package: "nftables" })
+    on_path(what).ok_or(HostError::Missing { what, package })
 }
 
 /// Installs packages; where that fails, the lists of a fresh machine may be empty, so they are fetched and it is tried again.

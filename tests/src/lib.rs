@@ -1,13 +1,14 @@
 //! The testbed: Go programs built once from pinned modules, and a real one-node cluster that is made of them.
 //!
 //! [`build`] makes programs and caches them, [`host`] finds what must come from the distribution, [`cluster`] runs them, [`agent`] runs
-//! kubewitness beside them, [`chart`] installs it on them, [`prometheus`] a real Prometheus, [`call`] sends requests to the kubelet, [`scenarios`] plays several tests on one cluster.
-//! Nothing is mocked: the kubelet, the API server, etcd and containerd are the real ones, each cluster in its own network
-//! namespace.
+//! kubewitness beside them, [`chart`] installs it on them, [`prometheus`] a real Prometheus, [`alertmanager`] a real Alertmanager, [`call`]
+//! sends requests to the kubelet, [`scenarios`] plays several tests on one cluster. Nothing is mocked: the kubelet, the API server, etcd and
+//! containerd are the real ones, each cluster in its own network namespace.
 
 use std::fmt::Write as _;
 
 pub mod agent;
+pub mod alertmanager;
 pub mod build;
 pub mod call;
 pub mod chart;
@@ -17,6 +18,7 @@ pub mod held;
 pub mod host;
 pub mod nested;
 pub mod prometheus;
+pub mod random;
 pub mod scenarios;
 
 /// Bytes as lower-case hex digits.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -120,14 +120,27 @@ impl Prometheus {
 
     /// The rows that an expression gives now. Not where it wants TLS or a password.
     pub fn ask(&self, expression: &str) -> Result<Vec<Value>, PrometheusError> {
+        self.rows("query", &[("query", expression)])
+    }
+
+    /// The rows that an expression gives over the last `range`, every `step`.
+    pub fn ask_range(&self, expression: &str, range: Duration, step: Duration) -> Result<Vec<Value>, PrometheusError> {
+        let now = SystemTime::now();
+        let time = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64().to_string();
+        let (start, end, step) = (time(now - range), time(now), step.as_secs_f64().to_string());
+        self.rows("query_range", &[("query", expression), ("start", &start), ("end", &end), ("step", &step)])
+    }
+
+    fn rows(&self, question: &str, parameters: &[(&str, &str)]) -> Result<Vec<Value>, PrometheusError> {
         let ask = || -> io::Result<Value> {
             let mut stream = match &self.network {
                 Some(network) => connect_in(network, self.address)?,
                 None => TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?,
             };
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            let query: String = expression.bytes().flat_map(|byte| ['%', hex(byte >> 4), hex(byte & 15)]).collect();
-            write!(stream, "GET /api/v1/query?query={query} HTTP/1.0\r\nHost: prometheus\r\n\r\n")?;
+            let quoted = |text: &str| -> String { text.bytes().flat_map(|byte| ['%', hex(byte >> 4), hex(byte & 15)]).collect() };
+            let query: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+            write!(stream, "GET /api/v1/{question}?{} HTTP/1.0\r\nHost: prometheus\r\n\r\n", query.join("&"))?;
             let mut response = String::new();
             stream.read_to_string(&mut response)?;
             let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);

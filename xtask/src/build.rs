@@ -64,6 +64,14 @@ impl Place {
         Ok(Self { root, cargo_home: std::path::absolute(cargo_home)?, sysroot: sysroot.trim().into() })
     }
 
+    /// The folders, one for each registry, in which cargo unpacks the sources of crates.
+    pub(crate) fn sources(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.cargo_home.join("registry/src")).into_iter().flatten().filter_map(Result::ok);
+        let mut folders: Vec<PathBuf> = folders.map(|folder| folder.path()).collect();
+        folders.sort();
+        folders
+    }
+
     fn cargo(&self, args: &[&str]) -> Command {
         let mut command = project::cargo(args);
         command.current_dir(&self.root).env("CARGO_HOME", &self.cargo_home);
@@ -76,8 +84,7 @@ impl Place {
     /// The workspace itself is not among them: the compiler is given its files by their paths from the root. So copies of this workspace
     /// share what cargo has built.
     fn flags(&self) -> Vec<String> {
-        let sources = fs::read_dir(self.cargo_home.join("registry/src")).into_iter().flatten().filter_map(Result::ok);
-        let sources = sources.map(|folder| (folder.path(), "/crates"));
+        let sources = self.sources().into_iter().map(|folder| (folder, "/crates"));
         let folders = [(self.cargo_home.clone(), "/cargo"), (self.sysroot.join("lib/rustlib/src/rust"), "/rust")];
         folders.into_iter().chain(sources).map(|(from, to)| renamed(&from, to)).collect()
     }

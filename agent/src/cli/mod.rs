@@ -5,11 +5,13 @@ mod doctor;
 mod front;
 mod metrics;
 mod output;
+mod outputs;
 pub mod prometheus;
 mod rbac;
 mod report;
 mod run;
 mod size;
+mod webhook;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

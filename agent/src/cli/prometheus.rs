@@ -103,10 +103,10 @@ fn parse_window(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration as Prometheus writes it (`model.ParseDuration`): numbers with units, the largest first, each unit once.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 7] =
         [("y", 365 * 86_400_000), ("w", 7 * 86_400_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-    let wrong = || format!("`{text}` is no duration; write 30d, 12h, 1w or 1d12h");
+    let wrong = || format!("`{text}` is no duration; write 30s, 500ms, 12h, 30d or 1d12h");
     let mut units = UNITS.iter();
     let mut rest = text;
     let mut total = 0_u64;

@@ -8,19 +8,19 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs};
-use super::front::{Front, Renewal};
-use super::metrics::MetricsArgs;
-use super::size::size;
+use super::{
+    cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs},
+    front::Front,
+    metrics::MetricsArgs,
+    outputs::OutputArgs,
+};
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Notices, Outputs, Recorder,
+        Clock, Recorder,
         audit::{self, Auditor},
         http::Readiness,
         metrics::Metrics,
-        policy::PolicyFile,
-        sink::{Rotation, Sink, Target},
     },
     judge::Policy,
     probe::Counts,
@@ -39,23 +39,13 @@ Examples:
   kubewitness run --kubeconfig /etc/kubewitness/kubeconfig    what RBAC says of each request
   kubewitness run --rbac off                              without any access to the API server
   kubewitness run --audit-policy audit-policy.yaml        routine requests as counters only
+  kubewitness run --audit-webhook-config-file /etc/kubewitness/webhook.kubeconfig --audit-webhook-queue /var/lib/kubewitness
 
 SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.
 SIGHUP opens the file of events anew, as logrotate wants it, and reads the audit policy again.")]
 pub(super) struct Args {
-    /// Where audit events go, one JSON line each: a file, or - for standard output
-    #[arg(long, env = "KUBEWITNESS_EVENTS", default_value = "-", value_name = "PATH")]
-    events: String,
-    /// The size at which the file of events is full: it is put aside under a name with the time, and a new one is begun. Bytes, or with Ki,
-    /// Mi, Gi; 0 for no limit, as with logrotate
-    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_SIZE", default_value = "100Mi", value_name = "SIZE", value_parser = size)]
-    events_max_size: u64,
-    /// How many files of events there are at most, the one that is written included; the oldest are removed. At least 2, or 0 for no limit
-    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_FILES", default_value = "10", value_name = "COUNT", value_parser = file_count)]
-    events_max_files: usize,
-    /// Which requests become events: a policy in the API server's format (audit.k8s.io/v1). Metrics count all the same
-    #[arg(long, env = "KUBEWITNESS_AUDIT_POLICY", value_name = "FILE")]
-    audit_policy: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Whether events hold the commands that callers ran
     #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
     commands: Commands,
@@ -71,10 +61,6 @@ pub(super) struct Args {
     /// clusterrolebindings
     #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on")]
     rbac: Switch,
-    /// Whether findings of severity warning and above become Kubernetes Events, on the pod concerned or on the node; needs create and patch
-    /// on events
-    #[arg(long, env = "KUBEWITNESS_KUBERNETES_EVENTS", default_value = "off")]
-    kubernetes_events: Switch,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -95,7 +81,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Switch {
+pub(super) enum Switch {
     On,
     Off,
 }
@@ -106,12 +92,6 @@ enum Commands {
     Full,
     /// Only how many words they had
     Redacted,
-}
-
-/// One file would be removed as soon as it is full, events and all.
-fn file_count(text: &str) -> Result<usize, String> {
-    let count = text.parse().map_err(|_| "a number of files, such as 10".to_owned())?;
-    if count == 1 { Err("at least 2, so that the last events outlive the next rotation; or 0 to keep all".to_owned()) } else { Ok(count) }
 }
 
 /// The kubelet's ports.
@@ -134,20 +114,8 @@ impl Ports {
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let front = Front::new()?;
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
-    let policy = args.audit_policy.as_deref().map(PolicyFile::open).transpose()?.map(Arc::new);
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
-    let rotation = Rotation { max_size: args.events_max_size, max_files: args.events_max_files };
-    let target = Target::parse(&args.events, rotation);
-    let notices = match args.kubernetes_events {
-        Switch::On => {
-            let notices = Notices::start(node.clone(), args.pod_logs.clone(), args.cluster.options(), metrics.notices());
-            Some(notices.context("the thread that writes Kubernetes Events cannot be started")?)
-        }
-        Switch::Off => None,
-    };
-    let sink = Sink::open(&target, metrics.sink(target.kind()), now)?;
-    let renewal = Renewal { events: sink.renewer(), policy: policy.clone() };
-    let outputs = Outputs::new(sink).with_notices(notices);
+    let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
     let (readiness, ready) = watch::channel(Readiness::Starting);
     let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&metrics), ready)?;
     let stop = front.open(door, renewal)?;

@@ -11,6 +11,7 @@ mod outputs;
 pub mod policy;
 mod recorder;
 pub mod sink;
+pub mod webhook;
 
 pub use clock::Clock;
 pub use notices::Notices;

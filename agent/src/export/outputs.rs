@@ -2,27 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::sink::Sink;
-use super::{Clock, Notices};
+use super::{Clock, Notices, sink::Sink, webhook::Webhook};
 use crate::judge::Verdict;
 use crate::observation::Timestamp;
 
 /// Where each event goes.
 pub struct Outputs {
     lines: Sink,
+    webhook: Option<Webhook>,
     notices: Option<Notices>,
 }
 
 impl Outputs {
     /// `lines` is the file or the standard output.
-    pub const fn new(lines: Sink) -> Self {
-        Self { lines, notices: None }
-    }
-
-    /// With Kubernetes Events for findings.
-    #[must_use]
-    pub fn with_notices(self, notices: Option<Notices>) -> Self {
-        Self { notices, ..self }
+    pub const fn new(lines: Sink, webhook: Option<Webhook>, notices: Option<Notices>) -> Self {
+        Self { lines, webhook, notices }
     }
 
     /// Tells of what a verdict raises where people look, and never waits.
@@ -35,14 +29,21 @@ impl Outputs {
     /// Hands on an event as a line of JSON, newline included, and never waits: what finds no room is dropped and counted. `cause` is the
     /// kernel's time of what led to it.
     pub fn send(&self, line: Vec<u8>, cause: Timestamp) {
+        // First, because it may last longer: an event that only one of them has when the agent is killed should be there.
+        if let Some(webhook) = &self.webhook {
+            webhook.send(line.clone());
+        }
         self.lines.send(line, cause);
     }
 
     /// Writes out what waits; true if all of it was handled in this time.
     pub fn close(self, within: Duration) -> bool {
-        let begun = Instant::now();
-        let lines = self.lines.close(within);
-        let notices = self.notices.is_none_or(|notices| notices.close(within.saturating_sub(begun.elapsed())));
-        lines && notices
+        let deadline = Instant::now() + within;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let webhook = self.webhook.map(Webhook::close);
+        let written = self.lines.close(within);
+        let sent = webhook.is_none_or(|webhook| webhook.wait(left()));
+        let told = self.notices.is_none_or(|notices| notices.close(left()));
+        written && sent && told
     }
 }

@@ -64,14 +64,16 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     fn verdict(&mut self, verdict: &Verdict) {
         self.metrics.record(verdict);
         self.clock = self.clock.follow((self.read_clock)());
-        let event = self.auditor.event(verdict, self.clock);
-        let records = |policy: &PolicyFile| policy.records(&Attributes::of(&event, verdict), event.stage);
-        if self.policy.as_deref().is_none_or(records) {
-            self.outputs.send(event.to_line(), verdict.cause());
-        } else {
-            self.metrics.event_omitted(event.stage);
-        }
+        // The policy is about events alone.
         self.outputs.notify(verdict, self.clock);
+        let mut event = self.auditor.event(verdict, self.clock);
+        if let Some(policy) = &self.policy {
+            if !policy.records(&Attributes::of(&event, verdict), event.stage) {
+                return self.metrics.event_omitted(event.stage);
+            }
+            event.mark_policy();
+        }
+        self.outputs.send(event.to_line(), verdict.cause());
     }
 
     fn counts(&mut self, counts: Counts) {
@@ -97,8 +99,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     }
 
     fn status(&mut self, status: &Status) {
-        let kubelets: Vec<_> = status.attached.iter().map(info).collect();
-        self.metrics.kubelets(&kubelets);
+        self.metrics.kubelets(&kubelets(status));
         let readiness = match (&status.refused, status.attached.first()) {
             (_, Some(plan)) => Readiness::Attached(format!("kubelet {}", plan.kubelet_version.as_deref().unwrap_or("?"))),
             (Some(reason), None) => Readiness::Blind(reason.clone()),
@@ -106,6 +107,12 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         };
         self.readiness.send_replace(readiness);
     }
+}
+
+/// The kubelets of the node. One that cannot be watched is told where it is the only one, as by [`Readiness::Blind`].
+fn kubelets(status: &Status) -> Vec<KubeletInfo> {
+    let unwatched = status.refused.iter().filter(|_| status.attached.is_empty()).map(|_| KubeletInfo::unwatched());
+    status.attached.iter().map(info).chain(unwatched).collect()
 }
 
 fn info(plan: &Plan) -> KubeletInfo {
@@ -132,7 +139,14 @@ fn fine_grained(version: &str) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::fine_grained;
+    use super::{KubeletInfo, Status, fine_grained, kubelets};
+
+    #[test]
+    fn a_kubelet_that_cannot_be_watched_is_told() {
+        assert_eq!(kubelets(&Status::default()), []);
+        let blind = Status { refused: Some("it is not as expected".to_owned()), ..Status::default() };
+        assert_eq!(kubelets(&blind), [KubeletInfo::unwatched()]);
+    }
 
     #[test]
     fn releases_tell_whether_they_ask_for_finer_rights() {

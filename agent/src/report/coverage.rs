@@ -129,6 +129,15 @@ impl Coverage {
         if partial > 0 {
             caveat("partial-requests", format!("Something of {} was not seen.", counted(partial, "request")));
         }
+        let omitting: Vec<&str> = self.seen().filter(|(_, node)| node.omits).map(|(name, _)| name).collect();
+        if !omitting.is_empty() {
+            let nodes = counted(omitting.len(), "node");
+            let text = format!(
+                "Agents on {nodes} leave events out by their --audit-policy, {}: what was used there and left out needs its rights too, and is missing here. --prometheus counts all.",
+                some(&omitting)
+            );
+            caveat("events-omitted", text);
+        }
         let count = |wanted: &dyn Fn(&super::Use) -> bool| -> u64 {
             observed.uses.iter().filter(|(seen, _)| wanted(seen)).map(|(_, count)| count).sum()
         };

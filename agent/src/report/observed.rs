@@ -97,6 +97,8 @@ pub struct NodeSeen {
     pub requests: u64,
     /// Requests of which something was not seen.
     pub partial: u64,
+    /// Whether an agent left events out there, by its `--audit-policy`.
+    pub omits: bool,
     /// Records that the agent lost; `None` where the source does not tell.
     pub lost: Option<u64>,
     /// For how much of the window an agent watched a kubelet there; `None` where the source does not tell.

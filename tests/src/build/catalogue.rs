@@ -151,6 +151,8 @@ pub enum OwnProgram {
     AuditCheck,
     /// `kubeletcall`: plain HTTPS requests and bare upgrades, one or many, also from inside a pod.
     KubeletCall,
+    /// `auditreceiver`: takes lists of audit events over TLS, strictly, and misbehaves when it is told to.
+    AuditReceiver,
 }
 
 impl OwnProgram {
@@ -160,6 +162,7 @@ impl OwnProgram {
             Self::SpdyExec => "spdyexec",
             Self::AuditCheck => "auditcheck",
             Self::KubeletCall => "kubeletcall",
+            Self::AuditReceiver => "auditreceiver",
         };
         Recipe {
             name,
@@ -170,6 +173,20 @@ impl OwnProgram {
             linker_flags: "-s -w".to_owned(),
             folder: format!("go/tests-{TOOLCHAIN}"),
         }
+    }
+}
+
+/// `auditpolicy`: what the API server's own code makes of an audit policy. A module of its own, `tests/go-policy`: those in `tests/go` need not
+/// carry what that code is linked with.
+pub fn audit_policy() -> Recipe {
+    Recipe {
+        name: "auditpolicy",
+        package: "kubewitness.dev/tests-policy".to_owned(),
+        module: tests_folder().join("go-policy"),
+        toolchain: TOOLCHAIN,
+        tags: "",
+        linker_flags: "-s -w".to_owned(),
+        folder: format!("go/policy-{TOOLCHAIN}"),
     }
 }
 
@@ -210,6 +227,26 @@ impl PrometheusProgram {
         };
         let recipe = tool(name, format!("github.com/prometheus/prometheus/cmd/{name}"), "prometheus", "3.16.0");
         Recipe { tags: "remove_all_sd", ..recipe }
+    }
+}
+
+/// The programs of Alertmanager 0.31.1, the last release whose module holds the pages that its build embeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertmanagerProgram {
+    /// `alertmanager`, the server.
+    Server,
+    /// `amtool`, which checks its configuration.
+    Amtool,
+}
+
+impl AlertmanagerProgram {
+    /// How it is made.
+    pub fn recipe(self) -> Recipe {
+        let name = match self {
+            Self::Server => "alertmanager",
+            Self::Amtool => "amtool",
+        };
+        tool(name, format!("github.com/prometheus/alertmanager/cmd/{name}"), "alertmanager", "0.31.1")
     }
 }
 
@@ -266,7 +303,9 @@ mod tests {
             (helm(), "helm.sh/helm/v4 v4.3.1"),
             (CniPlugin::PointToPoint.recipe(), "github.com/containernetworking/plugins v1.10.0"),
             (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
+            (AlertmanagerProgram::Amtool.recipe(), "github.com/prometheus/alertmanager v0.31.1"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
+            (audit_policy(), "k8s.io/apiserver v0.36.3"),
         ];
         for (recipe, pin) in pins {
             let pinned = fs::read_to_string(recipe.module.join("go.mod")).unwrap();

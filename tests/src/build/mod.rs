@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-pub use catalogue::{CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, Release, etcd, helm, kube_proxy};
+pub use catalogue::{
+    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, Release, audit_policy, etcd, helm,
+    kube_proxy,
+};
 
 /// Bytes that must be free in the cache's file system before a build starts: the module and build caches of one kubelet take about 4 GB.
 const FREE_BYTES: u64 = 5 << 30;

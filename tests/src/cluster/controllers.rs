@@ -24,7 +24,7 @@ const API_SERVER: &str = "https://10.96.0.1:443";
 
 /// Puts in place what only such a cluster needs.
 pub(super) fn prepare(options: &Options) -> Result<(), ClusterError> {
-    host::prepare_nft()?;
+    host::nft()?;
     for plugin in CniPlugin::ALL {
         plugin.recipe().build()?;
     }

@@ -1,5 +1,7 @@
 //! The list of those who may have it.
 
+use std::time::Duration;
+
 use kubewitness_tests::cluster::Cluster;
 use kubewitness_tests::scenarios::Bed;
 use serde_json::{Value, json};
@@ -121,7 +123,7 @@ pub(crate) fn the_list_is_not_for_everybody_who_edits_roles(bed: &Bed) {
             if by_editor().await.message().contains(text) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("{:?}", by_editor().await);
     });
@@ -160,7 +162,7 @@ pub(crate) fn the_list_is_kept_and_all_can_be_taken_away(bed: &Bed) {
             if server.send("DELETE", LIST, &Value::Null, As::Administrator).await.passes() {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         server.until("without a list nothing is refused", &role("kw-other", &[rule(&["*"], &["*"])]), Answer::passes).await;
     });

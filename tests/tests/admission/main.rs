@@ -1,4 +1,6 @@
 //! The policies of `deploy/policies` on a real API server: what they refuse, what they let pass, and how they say it in each mode.
+//!
+//! `KUBEWITNESS_E2E_KUBELETS` names the releases, of the API server too; `1.36` if it is not set.
 
 mod agreement;
 #[path = "../rbac/client.rs"]
@@ -12,16 +14,27 @@ mod random;
 mod server;
 mod ways;
 
+use std::env;
 use std::path::Path;
 
+use kubewitness_tests::build::Release;
 use kubewitness_tests::cluster::Options;
 use kubewitness_tests::scenarios::play;
 
-/// The scenarios build on each other: the policies are installed by the second one.
 #[test]
 fn admission() {
+    let releases = env::var("KUBEWITNESS_E2E_KUBELETS").unwrap_or_else(|_| "1.36".to_owned());
+    for release in releases.split(',') {
+        let release: Release = release.parse().expect("KUBEWITNESS_E2E_KUBELETS names releases");
+        on(release);
+    }
+}
+
+/// The scenarios build on each other: the policies are installed by the second one.
+fn on(release: Release) {
+    let name = format!("va-adm-{}-{}", release.minor(), std::process::id());
     play(
-        &Options::named(&format!("va-adm-{}", std::process::id())),
+        &Options { kubelet: release, api_server: release, ..Options::named(&name) },
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("admission"),
         &[
             ("a cluster has roles before it has policies", existing::a_cluster_has_roles_before_it_has_policies),

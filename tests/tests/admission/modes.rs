@@ -78,7 +78,9 @@ fn in_force(cluster: &Cluster, mode: Mode, answer: &Answer) -> bool {
 /// What the annotations in the audit log say about the objects of [`granting`].
 fn annotations(cluster: &Cluster) -> Vec<String> {
     let log = fs::read_to_string(cluster.audit_log()).expect("there is an audit log");
-    let events = log.lines().filter(|line| line.contains(ANNOTATION) && line.contains("kw-sentinel"));
+    // The last line may not be whole yet.
+    let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let events = whole.lines().filter(|line| line.contains(ANNOTATION) && line.contains("kw-sentinel"));
     let event = |line| serde_json::from_str::<Value>(line).expect("an event a line");
     events.map(|line| event(line)["annotations"][ANNOTATION].as_str().expect("it is text").to_owned()).collect()
 }
@@ -93,7 +95,7 @@ pub(crate) fn audit_and_warn_let_it_through_and_say_it(bed: &Bed) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while ![in_role, in_binding].iter().all(|text| annotations(cluster).iter().any(|it| it.contains(text))) {
             assert!(Instant::now() < deadline, "{:?}", annotations(cluster));
-            std::thread::sleep(Duration::from_millis(50));
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
 
         enforce(cluster, &server, Mode::Warn).await;

@@ -9,12 +9,14 @@ use std::{
 use kubewitness_tests::{cluster::Token, prometheus::Prometheus, scenarios::Bed};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use super::{client::Client, entitle, reader, start, until};
+use super::{client::Client, entitle, events, reader, start, until};
 
 /// How long an answer lasts that allows; one that does not lasts as long here.
 const CACHE: Duration = Duration::from_secs(3);
 /// From a change of the RBAC objects to an API server that goes by it.
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+/// From an API server that is back to an Event: the agent rests for longer and longer.
+const EVENTS_WITHIN: Duration = Duration::from_secs(30);
 const GUARDED: [&str; 6] = ["--metrics-auth", "kubernetes", "--metrics-auth-cache", "3", "--log", "trace"];
 
 pub(crate) fn those_who_may(bed: &Bed) {
@@ -57,7 +59,9 @@ pub(crate) fn answers_last(bed: &Bed) {
     let client = Client::of(&bed.cluster, 9464);
     let good = reader(bed, "prometheus");
     entitle(bed);
-    let _agent = start(bed, &client, &GUARDED);
+    let intruder = events::intruder(bed);
+    let agent = start(bed, &client, &[&GUARDED[..], &["--kubernetes-events", "on"]].concat());
+    assert_eq!(events::debug(bed, &intruder), Some(200));
     let asked = Instant::now();
     assert_eq!(client.metrics(&good).0, 200);
     assert!(bed.cluster.kubectl(["delete", "clusterrolebinding", "prometheus"]).output().unwrap().status.success());
@@ -71,14 +75,20 @@ pub(crate) fn answers_last(bed: &Bed) {
 
     bed.cluster.kill_api_server().unwrap();
     assert_eq!(client.metrics(&good).0, 200, "it is remembered, for it was asked a moment ago");
+    // The kubelet remembers, too, who the intruder is.
+    assert_eq!(events::debug(bed, &intruder), Some(200));
     let asked = || Some(client.metrics(&good)).filter(|(status, _)| *status != 200);
     let (status, body) = until("it is forgotten", CACHE + KNOWN_WITHIN, asked);
     assert_eq!(status, 503, "{body}");
     assert!(body.contains("it cannot be reached"), "{body}");
     assert_eq!(client.get("/healthz", None).unwrap().0, 200);
     assert_eq!(client.get("/readyz", None).unwrap().0, 200);
+    until("an Event is tried", KNOWN_WITHIN, || agent.log().contains("Kubernetes Events cannot be written").then_some(()));
     bed.cluster.start_api_server().unwrap();
     until("it is asked again", KNOWN_WITHIN, || (client.metrics(&good).0 == 200).then_some(()));
+    let written = || client.metrics(&good).1.contains("kubewitness_events_written_total{sink=\"kubernetes\"} 2\n").then_some(());
+    until("the Event is written, too", EVENTS_WITHIN, written);
+    assert!(client.metrics(&good).1.contains("kubewitness_events_dropped_total{sink=\"kubernetes\"} 0\n"));
 }
 
 pub(crate) fn prometheus(bed: &Bed) {
@@ -98,9 +108,7 @@ pub(crate) fn prometheus(bed: &Bed) {
     fs::write(folder.join("token"), good.expose()).unwrap();
     let config = CONFIG.replace("FOLDER", &folder.display().to_string());
     let mut server = Prometheus::start_in(&bed.cluster, &bed.folder.join("prometheus"), &config, &[]).unwrap();
-    server.scraped_since(0.0, Duration::from_secs(20)).unwrap_or_else(|error| panic!("{error}: {:?}", server.ask("up")));
-    let jobs = server.ask("kubewitness_attached == 1").unwrap();
-    assert_eq!(jobs.len(), 2, "{jobs:?}");
+    until("both are scraped", Duration::from_secs(20), || (server.ask("kubewitness_attached == 1").unwrap().len() == 2).then_some(()));
 
     let before = signed.certificate();
     serving(&folder, &authority);
@@ -144,12 +152,12 @@ fn unix_time() -> f64 {
 
 /// Prints what scrapes cost: of tokens that are not known yet, of one that is, and without authentication and TLS.
 pub(crate) fn cost(bed: &Bed) {
-    let client = Client::of(&bed.cluster, 9464);
+    let client = Client::of(&bed.cluster, 9465);
     let warm = reader(bed, "prometheus");
     entitle(bed);
     let cold: Vec<Token> = (0..15).map(|_| bed.cluster.token("prometheus", None).unwrap()).collect();
-    let agent = start(bed, &client, &["--metrics-auth", "kubernetes"]);
-    let open = bed.agent(&["--metrics-listen", "127.0.0.1:9465"]);
+    let guarded = start(bed, &client, &["--metrics-auth", "kubernetes", "--metrics-listen", "127.0.0.1:9465"]);
+    let open = bed.agent(&[]);
     until("the reader is let in", KNOWN_WITHIN, || (client.metrics(&warm).0 == 200).then_some(()));
     let scrape = |token: &Token| {
         let begun = Instant::now();
@@ -160,20 +168,11 @@ pub(crate) fn cost(bed: &Bed) {
     eprintln!("warm, remembered: {}", spread((0..100).map(|_| scrape(&warm)).collect()));
     let plain = || {
         let begun = Instant::now();
-        agent_page(bed);
+        open.fetch("/metrics").unwrap();
         begun.elapsed()
     };
     eprintln!("plain HTTP, nobody asked: {}", spread((0..100).map(|_| plain()).collect()));
-    drop((agent, open));
-}
-
-fn agent_page(bed: &Bed) {
-    use std::io::{Read as _, Write as _};
-    let mut stream = kubewitness_tests::agent::connect_in(&bed.cluster.network_namespace(), ([127, 0, 0, 1], 9465).into()).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    drop(guarded);
 }
 
 fn spread(mut times: Vec<Duration>) -> String {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kubewitness_tests::agent::{METRICS, connect_in};
 use kubewitness_tests::cluster::{Cluster, Token};
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -24,7 +25,9 @@ impl Client {
     pub(crate) fn of(cluster: &Cluster, port: u16) -> Self {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-        let tls = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth();
+        let mut tls = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth();
+        // A resumed session shows the certificate that it began with.
+        tls.resumption = Resumption::disabled();
         Self { network: cluster.network_namespace(), address: SocketAddr::new(METRICS.ip(), port), tls: Arc::new(tls) }
     }
 

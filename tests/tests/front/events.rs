@@ -18,7 +18,8 @@ const WRITTEN: &str = r#"kubewitness_events_written_total{sink="kubernetes"}"#;
 
 pub(crate) fn off(bed: &Bed) {
     let intruder = intruder(bed);
-    let mut agent = bed.agent(&[]);
+    let mut agent = bed.agent(&["--metrics-listen", "0.0.0.0:9464"]);
+    assert!(agent.log().contains("whoever reaches 0.0.0.0:9464 can read them: use --metrics-auth kubernetes"), "{}", agent.log());
     read_logs(bed, &intruder, 1);
     agent.event("it is seen", Duration::from_secs(5), |event| event["objectRef"]["subresource"] == "log").unwrap();
     std::thread::sleep(Duration::from_secs(1));
@@ -77,20 +78,6 @@ pub(crate) fn on_pod_and_node(bed: &Bed) {
     assert!(String::from_utf8(describe.stdout).unwrap().contains("DebugAccess"));
 }
 
-pub(crate) fn api_server_away(bed: &Bed) {
-    let intruder = intruder(bed);
-    let agent = agent(bed);
-    // The kubelet remembers both answers.
-    assert_eq!(debug(bed, &intruder), Some(200));
-    until("the first is written", WRITTEN_WITHIN, || (figure(&agent, WRITTEN) == 1).then_some(()));
-    bed.cluster.kill_api_server().unwrap();
-    assert_eq!(debug(bed, &intruder), Some(200));
-    until("it is tried", WRITTEN_WITHIN, || agent.log().contains("Kubernetes Events cannot be written").then_some(()));
-    bed.cluster.start_api_server().unwrap();
-    until("it is written when it can be", WRITTEN_WITHIN, || (figure(&agent, WRITTEN) == 2).then_some(()));
-    assert_eq!(figure(&agent, r#"kubewitness_events_dropped_total{sink="kubernetes"}"#), 0);
-}
-
 /// An agent that writes Events, with no more rights than it needs.
 fn agent(bed: &Bed) -> Agent {
     entitle(bed);
@@ -99,7 +86,7 @@ fn agent(bed: &Bed) -> Agent {
 }
 
 /// Somebody with `nodes/proxy`, and a pod that runs as them.
-fn intruder(bed: &Bed) -> Token {
+pub(crate) fn intruder(bed: &Bed) -> Token {
     let token = bed.identity("intruder", &["get"], &["nodes/proxy"]);
     bed.cluster.start_pod("bound", "intruder").unwrap();
     token
@@ -111,7 +98,8 @@ fn read_logs(bed: &Bed, token: &Token, times: u32) {
     assert_eq!(answers.only(), Some(200), "{answers:?}");
 }
 
-fn debug(bed: &Bed, token: &Token) -> Option<u16> {
+/// Asks for something that only `nodes/proxy` gives, and that is about the node.
+pub(crate) fn debug(bed: &Bed, token: &Token) -> Option<u16> {
     Call::get("/debug/pprof/cmdline").token(token).from_node(&bed.cluster).unwrap().only()
 }
 

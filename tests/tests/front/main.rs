@@ -29,12 +29,11 @@ fn front() {
         &Options::named("fr-front"),
         &folder,
         &[
-            ("the metrics are for those who may read them", access::those_who_may),
-            ("the answers last for a while, and no longer", access::answers_last),
-            ("Prometheus scrapes with a token, and a replaced certificate is taken", access::prometheus),
             ("no Events unless they are asked for", events::off),
+            ("the metrics are for those who may read them", access::those_who_may),
             ("findings are Events on the pod and on the node", events::on_pod_and_node),
-            ("Events wait for an API server that is away", events::api_server_away),
+            ("Prometheus scrapes with a token, and a replaced certificate is taken", access::prometheus),
+            ("answers and Events of an API server that goes away and comes back", access::answers_last),
         ],
     );
 }

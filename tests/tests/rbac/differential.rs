@@ -1,24 +1,23 @@
 //! The same questions to the API server and to the snapshots that kubewitness makes of its objects.
 
 use std::env;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use kubewitness::rbac::cluster::{Connection, WatchOptions, load};
 use kubewitness::rbac::{Answer, Evidence, Question, Snapshot, Who};
+use kubewitness_tests::random::{Random, seed};
 use kubewitness_tests::scenarios::Bed;
 
 use crate::api_server::{ApiServer, Review};
 use crate::client::{connection, inside};
 use crate::followed::Followed;
-use crate::random::{Asked, BINDINGS, ROLES, Random};
+use crate::random::{Asked, BINDINGS, Objects as _, ROLES};
 
 /// Objects change between rounds.
 const ROUNDS: usize = 10;
 
 pub(crate) fn answers_are_those_of_the_api_server(bed: &Bed) {
-    let seed = env::var("KUBEWITNESS_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    let seed = seed();
     let questions = if env::var_os("KUBEWITNESS_LONG").is_some() { 10_000 } else { 500 };
     eprintln!("KUBEWITNESS_SEED={seed} asks the same {questions} questions again");
     let cluster = &bed.cluster;

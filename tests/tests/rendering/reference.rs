@@ -40,15 +40,12 @@ fn read(values: &str) -> Vec<Value> {
         let (key, default) = text.split_once(':').unwrap_or_else(|| panic!("`{line}` is no key"));
         parents.retain(|(of, _)| *of < depth);
         let path = parents.iter().map(|(_, parent)| parent.as_str()).chain([key]).collect::<Vec<_>>().join(".");
-        match about.take() {
-            Some(about) => {
-                inside = Some(depth);
-                found.push(Value { path, about, default: default.trim().to_owned() });
-            }
-            None => {
-                assert!(default.trim().is_empty(), "{path} is not documented");
-                parents.push((depth, key.to_owned()));
-            }
+        if let Some(about) = about.take() {
+            inside = Some(depth);
+            found.push(Value { path, about, default: default.trim().to_owned() });
+        } else {
+            assert!(default.trim().is_empty(), "{path} is not documented");
+            parents.push((depth, key.to_owned()));
         }
     }
     found

@@ -111,7 +111,7 @@ mod tests {
         for linked in ["kubewitness", "kubewitness-wire", "ring", "aya", "aya-ebpf"] {
             assert!(has(linked), "{linked}");
         }
-        for other in ["proptest", "serde_derive", "cc", "kubewitness-tests", "rcgen"] {
+        for other in ["proptest", "serde_derive", "cc", "kubewitness-tests", "tar"] {
             assert!(!has(other), "{other}");
         }
         for (name, linked) in &crates {

@@ -1,6 +1,7 @@
 //! `cargo xtask image`: the static binary as an OCI image, with a bill of materials beside it.
 
 mod inventory;
+mod notices;
 mod sbom;
 mod verify;
 
@@ -124,15 +125,20 @@ fn write(name: &str) -> Result<Made> {
     let target = project::root().join("target");
     let (archive, sbom) = (target.join("image/kubewitness.tar"), target.join("image/kubewitness.cdx.json"));
     let binary = read(&target.join("release/kubewitness"))?;
-    let licences = ["LICENSE-APACHE", "LICENSE-MIT"].map(|file| read(&project::root().join(file)));
-    let [apache, mit] = licences;
-    let (bytes, digest) = archive_of(&binary, &apache?, &mit?, name, &date()?)?;
+    let crates = inventory::linked()?;
+    let licence = |file| read(&project::root().join(file));
+    let licences = [
+        ("usr/share/licenses/kubewitness/LICENSE-APACHE", licence("LICENSE-APACHE")?),
+        ("usr/share/licenses/kubewitness/LICENSE-MIT", licence("LICENSE-MIT")?),
+        ("usr/share/licenses/kubewitness/THIRD-PARTY", notices::notices(crates.values(), &build::Place::here()?.sources())?.into_bytes()),
+    ];
+    let (bytes, digest) = archive_of(&binary, &licences, name, &date()?)?;
     ensure!(
         bytes.len() <= LIMIT,
         "the archive would have {} bytes and {LIMIT} is the limit: see with `cargo bloat --release -p kubewitness` what the binary holds",
         bytes.len()
     );
-    let bill = sbom::bill(&inventory::linked()?, &sbom::Subject { version: VERSION, digest: &digest, binary: &sha256(&binary) });
+    let bill = sbom::bill(&crates, &sbom::Subject { version: VERSION, digest: &digest, binary: &sha256(&binary) });
     put(&archive, &bytes)?;
     put(&sbom, &serde_json::to_vec_pretty(&bill)?)?;
     Ok(Made { name: name.to_owned(), digest, archive, bytes: bytes.len(), sbom })
@@ -149,8 +155,8 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The archive's bytes and the digest of its index. There is one image in the index; another architecture is one more.
-fn archive_of(binary: &[u8], apache: &[u8], mit: &[u8], name: &str, created: &str) -> Result<(Vec<u8>, String)> {
-    let layer = Layer::compressed(&[
+fn archive_of(binary: &[u8], licences: &[(&str, Vec<u8>)], name: &str, created: &str) -> Result<(Vec<u8>, String)> {
+    let mut entries = vec![
         Entry::Folder("usr"),
         Entry::Folder("usr/local"),
         Entry::Folder("usr/local/bin"),
@@ -158,9 +164,9 @@ fn archive_of(binary: &[u8], apache: &[u8], mit: &[u8], name: &str, created: &st
         Entry::Folder("usr/share"),
         Entry::Folder("usr/share/licenses"),
         Entry::Folder("usr/share/licenses/kubewitness"),
-        Entry::File("usr/share/licenses/kubewitness/LICENSE-APACHE", apache),
-        Entry::File("usr/share/licenses/kubewitness/LICENSE-MIT", mit),
-    ])?;
+    ];
+    entries.extend(licences.iter().map(|(path, text)| Entry::File(path, text)));
+    let layer = Layer::compressed(&entries)?;
     let labels = labels();
     let config = json!({
         "Entrypoint": ["/usr/local/bin/kubewitness"],
@@ -219,7 +225,9 @@ mod tests {
 
     #[test]
     fn the_same_binary_gives_the_same_archive() {
-        let make = |binary: &[u8]| archive_of(binary, b"apache", b"mit", "localhost/a:1", "1970-01-01T00:00:00Z").expect("made");
+        let make = |binary: &[u8]| {
+            archive_of(binary, &[("usr/share/licence", b"text".to_vec())], "localhost/a:1", "1970-01-01T00:00:00Z").expect("made")
+        };
         let (bytes, digest) = make(b"ELF");
         assert_eq!(make(b"ELF"), (bytes, digest.clone()));
         assert_ne!(make(b"FLE").1, digest);

@@ -10,6 +10,9 @@ use crate::observation::{Check, Decision, Text};
 /// What an event holds of which something was not seen.
 pub(super) const COMPLETENESS: &str = "kubewitness.dev/completeness";
 
+/// What an event holds whose agent leaves others out.
+pub(super) const AUDIT_POLICY: &str = "kubewitness.dev/audit-policy";
+
 pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static str, String> {
     let exchange = &verdict.exchange;
     let judgement = &verdict.judgement;

@@ -207,6 +207,11 @@ impl Auditor {
 }
 
 impl AuditEvent {
+    /// Says that other events were left out, so that nobody takes the events of this agent for all that was done.
+    pub(super) fn mark_policy(&mut self) {
+        self.annotations.insert(annotations::AUDIT_POLICY, "applied".to_owned());
+    }
+
     /// Whether something of the request was not seen.
     pub(super) fn is_partial(&self) -> bool {
         self.annotations.contains_key(annotations::COMPLETENESS)

@@ -255,7 +255,9 @@ fn the_page_names_every_finding_and_annotation() {
         assert!(page.contains(&row), "docs/events.md has no row {row}");
     }
     let mut judge = Judge::new(Policy { rbac: true, ..Policy::new(NODE) }, 8);
-    let all = parsed(&auditor(Commands::Full).event(&judge.ended(attack().hijacked().gap(Gap::Lost).seen()), clock()));
+    let mut all = auditor(Commands::Full).event(&judge.ended(attack().hijacked().gap(Gap::Lost).seen()), clock());
+    all.mark_policy();
+    let all = parsed(&all);
     assert!(all["annotations"].get("kubewitness.dev/without-nodes-proxy").is_some());
     for key in all["annotations"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("| `{key}` |")), "docs/events.md does not explain {key}");

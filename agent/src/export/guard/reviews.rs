@@ -39,7 +39,7 @@ impl Reviewer {
     async fn ask(&self, token: &Bearer<'_>) -> Result<Review, RequestError> {
         let client = self.client().await?;
         let asked: TokenReview = TOKEN_REVIEWS.create(&client, TokenSpec { token: token.reveal() }).await?;
-        let Some(user) = asked.status.user.filter(|_| asked.status.authenticated) else { return Ok(Review::Unknown) };
+        let Some(user) = asked.status.user() else { return Ok(Review::Unknown) };
         let asked: AccessReview = ACCESS_REVIEWS.create(&client, AccessSpec { user: &user, non_resource_attributes: ACCESS }).await?;
         Ok(if asked.status.allowed { Review::Allowed } else { Review::Forbidden(user.username) })
     }
@@ -122,7 +122,7 @@ struct NonResourceAttributes {
 /// `authentication.k8s.io/v1` `UserInfo`. Of `SubjectAccessReviewSpec` the name is `user`, the others are the same.
 #[derive(Deserialize, Serialize)]
 struct UserInfo {
-    #[serde(rename(serialize = "user"))]
+    #[serde(default, rename(serialize = "user"))]
     username: String,
     #[serde(default)]
     uid: String,
@@ -143,6 +143,13 @@ struct TokenStatus {
     #[serde(default)]
     authenticated: bool,
     user: Option<UserInfo>,
+}
+
+impl TokenStatus {
+    /// Whose token it is. Of a token that is nobody's the API server tells a user without a name.
+    fn user(self) -> Option<UserInfo> {
+        self.user.filter(|user| self.authenticated && !user.username.is_empty())
+    }
 }
 
 #[derive(Deserialize)]
@@ -169,7 +176,7 @@ mod tests {
             "username": "system:serviceaccount:a:b", "uid": "u", "groups": ["g", "h"], "extra": {"k.io/x": ["1", "2"]},
         }}});
         let review: TokenReview = serde_json::from_value(answer).unwrap();
-        let user = review.status.user.unwrap();
+        let user = review.status.user().unwrap();
         let asked = serde_json::to_value(AccessSpec { user: &user, non_resource_attributes: ACCESS }).unwrap();
         let expected = json!({
             "user": "system:serviceaccount:a:b", "uid": "u", "groups": ["g", "h"], "extra": {"k.io/x": ["1", "2"]},
@@ -180,9 +187,17 @@ mod tests {
 
     #[test]
     fn what_does_not_say_yes_says_no() {
-        for answer in [json!({}), json!({"status": {}}), json!({"status": {"authenticated": false, "error": "invalid bearer token"}})] {
+        for answer in [
+            json!({}),
+            json!({"status": {}}),
+            // As 1.36.3 answers.
+            json!({"status": {"user": {}, "error": "[invalid bearer token, unknown]"}}),
+            json!({"status": {"authenticated": false, "user": {"username": "x"}}}),
+            json!({"status": {"authenticated": true, "user": {"username": ""}}}),
+            json!({"status": {"authenticated": true}}),
+        ] {
             let review: TokenReview = serde_json::from_value(answer).unwrap();
-            assert!(!review.status.authenticated);
+            assert!(review.status.user().is_none());
         }
         for answer in [json!({}), json!({"status": {"denied": true}})] {
             let review: AccessReview = serde_json::from_value(answer).unwrap();

@@ -35,7 +35,7 @@ pub(super) fn create(metrics: &Metrics) {
         metrics.incomplete.with_label_values(&[gap.as_str()]);
     }
     for stage in AuditStage::WRITTEN {
-        metrics.events_omitted.with_label_values(&[stage.as_str()]);
+        metrics.events.omitted.with_label_values(&[stage.as_str()]);
     }
     for why in SilentConnection::ALL {
         metrics.silent_connections.with_label_values(&[why.as_str()]);

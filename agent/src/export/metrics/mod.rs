@@ -1,5 +1,6 @@
 //! The metrics. Labels are closed sets; what callers choose is never one, but for identities, which are capped.
 
+mod events;
 mod identities;
 mod known;
 mod notices;
@@ -8,15 +9,15 @@ mod register;
 mod tests;
 
 use std::sync::Mutex;
-use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
+pub use self::events::{Rotations, SinkKind, SinkMetrics, WebhookMetrics};
 pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 
+use self::events::EventFigures;
 use self::identities::Identities;
 use self::register::Register;
-use super::audit::AuditStage;
 use crate::judge::{Finding, Stage, Verdict};
 
 /// All metrics of the agent.
@@ -30,19 +31,13 @@ pub struct Metrics {
     identities: Mutex<Identities>,
     connections_opened: IntCounterVec,
     connections_open: IntGaugeVec,
-    latency: Histogram,
     kubelet_info: IntGaugeVec,
     attached: IntGauge,
     rbac_synced: IntGauge,
     records_lost: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
-    events_written: IntCounterVec,
-    events_dropped: IntCounterVec,
-    events_omitted: IntCounterVec,
-    rotations: IntCounterVec,
-    event_requests: IntCounterVec,
-    notices_dropped: IntCounterVec,
+    events: EventFigures,
 }
 
 /// What is known of an attached kubelet.
@@ -93,39 +88,6 @@ pub enum SilentConnection {
     Evicted,
 }
 
-/// Where events are written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinkKind {
-    /// `--events -`
-    Stdout,
-    /// `--events PATH`
-    File,
-    /// `--kubernetes-events on`: findings, not requests
-    Kubernetes,
-}
-
-/// What a sink counts.
-#[derive(Clone, Debug)]
-pub struct SinkMetrics {
-    /// Events that were written.
-    pub written: IntCounter,
-    /// Events that were not.
-    pub dropped: IntCounter,
-    /// See [`Metrics::new`].
-    pub latency: Histogram,
-    /// What becomes of full files.
-    pub rotations: Rotations,
-}
-
-/// What becomes of full files of events.
-#[derive(Clone, Debug)]
-pub struct Rotations {
-    /// They were put aside, and a new one was begun.
-    pub rotated: IntCounter,
-    /// They could not be, and went on to be written.
-    pub failed: IntCounter,
-}
-
 impl Metrics {
     /// Registers all metrics of the agent on this node, with every series that can be known at 0. At most `max_identities` identities get
     /// series of their own.
@@ -162,11 +124,6 @@ impl Metrics {
             identities: Mutex::new(Identities::new(max_identities)),
             connections_opened: register.counters("kubewitness_connections_opened_total", "Connections that were accepted on a watched port.", &["port"])?,
             connections_open: register.gauges("kubewitness_connections_open", "Connections that are open on a watched port.", &["port"])?,
-            latency: register.histogram(
-                "kubewitness_detection_latency_seconds",
-                "From the kernel's time of what led to an event (the check, the runtime's answer, the end of the request) to the event written.",
-                &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0],
-            )?,
             kubelet_info: register.gauges(
                 "kubewitness_kubelet_info",
                 "The kubelets that are watched: how (emulated, stepped, none), and whether they ask for finer rights than nodes/proxy.",
@@ -185,32 +142,7 @@ impl Metrics {
                 "Connections over which no request was seen, by why.",
                 &["reason"],
             )?,
-            events_written: register.counters("kubewitness_events_written_total", "Events that were written.", &["sink"])?,
-            events_dropped: register.counters(
-                "kubewitness_events_dropped_total",
-                "Events that were not written: the queue was full, or the sink failed.",
-                &["sink"],
-            )?,
-            events_omitted: register.counters(
-                "kubewitness_events_omitted_total",
-                "Events that --audit-policy left out, by the stage of their requests, which are counted all the same.",
-                &["stage"],
-            )?,
-            rotations: register.counters(
-                "kubewitness_events_rotations_total",
-                "Times the file of events was full: it was put aside and a new one begun (rotated), or could not be and goes on to be written (failed).",
-                &["outcome"],
-            )?,
-            event_requests: register.counters(
-                "kubewitness_kubernetes_event_requests_total",
-                "Kubernetes Events that were created, counted on, or written about the node since their pod's namespace does not exist, and requests that failed. Only with --kubernetes-events on.",
-                &["result"],
-            )?,
-            notices_dropped: register.counters(
-                "kubewitness_kubernetes_events_missing_total",
-                "Findings that are in no Kubernetes Event, by why; those of the sink kubernetes in kubewitness_events_dropped_total. Only with --kubernetes-events on.",
-                &["reason"],
-            )?,
+            events: EventFigures::register(&mut register)?,
             register,
         };
         known::create(&metrics);
@@ -284,29 +216,6 @@ impl Metrics {
         self.rbac_synced.set(i64::from(synced));
     }
 
-    /// The counters of a sink, which are there from now on.
-    pub fn sink(&self, kind: SinkKind) -> SinkMetrics {
-        SinkMetrics {
-            written: self.events_written.with_label_values(&[kind.as_str()]),
-            dropped: self.events_dropped.with_label_values(&[kind.as_str()]),
-            latency: self.latency.clone(),
-            rotations: Rotations {
-                rotated: self.rotations.with_label_values(&["rotated"]),
-                failed: self.rotations.with_label_values(&["failed"]),
-            },
-        }
-    }
-
-    /// The audit policy left an event out.
-    pub fn event_omitted(&self, stage: AuditStage) {
-        self.events_omitted.with_label_values(&[stage.as_str()]).inc();
-    }
-
-    /// The counters of Kubernetes Events, which are there from now on.
-    pub fn notices(&self) -> NoticeMetrics {
-        NoticeMetrics::new(self.sink(SinkKind::Kubernetes), &self.event_requests, &self.notices_dropped)
-    }
-
     /// All series in Prometheus' text format.
     ///
     /// # Errors
@@ -323,14 +232,6 @@ impl Metrics {
     fn identity(&self, name: &str) -> String {
         let mut identities = self.identities.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         identities.label(name).to_owned()
-    }
-}
-
-impl SinkMetrics {
-    /// Counts an event that was written so long after what led to it.
-    pub fn written_after(&self, latency: Duration) {
-        self.written.inc();
-        self.latency.observe(latency.as_secs_f64());
     }
 }
 
@@ -358,6 +259,13 @@ fn code(status: Option<u16>) -> &'static str {
         Some(405) => "405",
         Some(500) => "500",
         Some(_) => "other",
+    }
+}
+
+impl KubeletInfo {
+    /// Of a kubelet that is there and cannot be watched.
+    pub const fn unwatched() -> Self {
+        Self { version: String::new(), go_version: String::new(), sites: Sites::None, fine_grained_authz: None }
     }
 }
 
@@ -392,17 +300,6 @@ impl SilentConnection {
         match self {
             Self::Closed => "closed",
             Self::Evicted => "evicted",
-        }
-    }
-}
-
-impl SinkKind {
-    /// The word for labels and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::File => "file",
-            Self::Kubernetes => "kubernetes",
         }
     }
 }

@@ -164,7 +164,7 @@ impl Correlator {
 
     /// It was written. Returns how many notices are in the Event that were not before.
     pub(super) fn wrote(&mut self, write: &Write, now: Instant) -> u32 {
-        let Some(event) = self.events.get_mut(&write.key) else { return write.count };
+        let Some(event) = self.events.get_mut(&write.key) else { return 0 };
         let more = write.count.saturating_sub(event.told);
         event.told = write.count;
         event.exists = true;
@@ -179,8 +179,13 @@ impl Correlator {
         if let Some(object) = self.objects.get_mut(&(key.finding, key.object.clone())) {
             object.give_back();
         }
+        self.retry(key, until);
+    }
+
+    /// It was refused, and is tried again then.
+    pub(super) fn retry(&mut self, key: &Key, at: Instant) {
         if let Some(event) = self.events.get_mut(key) {
-            event.due = until;
+            event.due = at;
         }
     }
 

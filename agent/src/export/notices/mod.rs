@@ -53,6 +53,7 @@ impl Notices {
             rest: None,
             failures: 0,
             told: None,
+            warned: None,
         };
         thread::Builder::new().name("notices".to_owned()).spawn(move || {
             runtime.block_on(writer.run(notices));

@@ -22,8 +22,10 @@ use crate::rbac::cluster::{ConnectOptions, Connection, RequestError};
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// After a failure nothing is tried for so long, doubled each time up to the second.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// What is forbidden is tried again after this.
-const ENTITLED_WITHIN: Duration = Duration::from_secs(30);
+/// What is refused is tried again after this, as often as anything may be written: an API server that has just begun forbids everything.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Drops are logged no more often.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 /// The class of [`RequestError::Forbidden`].
 const FORBIDDEN: u16 = 403;
 /// Notices that are taken before something is written.
@@ -45,6 +47,8 @@ pub(super) struct Writer {
     pub(super) failures: u32,
     /// The class of the failure that the log tells of.
     pub(super) told: Option<u16>,
+    /// When drops were logged last.
+    pub(super) warned: Option<Instant>,
 }
 
 /// What came of a request.
@@ -160,8 +164,8 @@ impl Writer {
         if self.told.replace(error.class()) != Some(error.class()) {
             warn!("Kubernetes Events cannot be written, and are tried again: {error}");
         }
-        if matches!(error, RequestError::Forbidden { .. }) {
-            self.correlator.postpone(&write.key, now + ENTITLED_WITHIN);
+        if is_about_one_event(error) {
+            self.correlator.retry(&write.key, now + AGAIN);
             return true;
         }
         if matches!(error, RequestError::Unauthorized(_) | RequestError::Unreachable(_) | RequestError::Silent { .. }) {
@@ -174,10 +178,14 @@ impl Writer {
         false
     }
 
-    fn dropped(&self, why: DroppedNotice, count: u32) {
-        if count > 0 {
-            warn!(count, "findings are in no Kubernetes Event: {}", why.sentence());
-            self.metrics.dropped(why, count.into());
+    fn dropped(&mut self, why: DroppedNotice, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.metrics.dropped(why, count.into());
+        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            self.warned = Some(Instant::now());
+            warn!("findings are in no Kubernetes Event: {}; kubewitness_kubernetes_events_missing_total counts them", why.sentence());
         }
     }
 
@@ -224,6 +232,15 @@ fn uid(pod_logs: &Path, namespace: &str, name: &str) -> Option<String> {
         Some((entry.metadata().and_then(|metadata| metadata.created().or(metadata.modified())).ok()?, uid))
     });
     found.max().map(|(_, uid)| uid)
+}
+
+/// Whether the API server is there and answered; another Event may fare better.
+const fn is_about_one_event(error: &RequestError) -> bool {
+    match error {
+        RequestError::Refused { code, .. } => *code != 429,
+        RequestError::Forbidden { .. } | RequestError::Garbled { .. } | RequestError::Expired => true,
+        RequestError::Connect(_) | RequestError::Unauthorized(_) | RequestError::Silent { .. } | RequestError::Unreachable(_) => false,
+    }
 }
 
 fn outcome(write: &Write, answer: Result<Value, Error>) -> Outcome {

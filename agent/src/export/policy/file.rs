@@ -8,8 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use super::read::Invalid;
-use super::{Attributes, Policy};
+use super::{Attributes, Invalid, Policy};
 use crate::export::audit::AuditStage;
 
 /// The largest file, in bytes: no policy that people write comes near it.

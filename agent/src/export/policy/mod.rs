@@ -10,10 +10,10 @@ mod read;
 mod tests;
 
 use super::audit::AuditStage;
-use read::Invalid;
 
 pub use attributes::{Attributes, GROUP_PREFIX, Target};
 pub use file::{PolicyError, PolicyFile};
+pub use read::Invalid;
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,8 +48,12 @@ impl FilePlace {
         let is_here = fs::metadata(&self.path).is_ok_and(|here| (here.dev(), here.ino()) == (full.dev(), full.ino()));
         if is_here {
             let aside = self.names.next(Timestamp::now(), kept.last().map(|(time, _)| *time));
-            fs::rename(&self.path, &aside)?;
-            kept.extend(aside.file_name().and_then(|name| Some((self.names.time(name)?, name.to_owned()))));
+            match fs::rename(&self.path, &aside) {
+                Ok(()) => kept.extend(aside.file_name().and_then(|name| Some((self.names.time(name)?, name.to_owned())))),
+                // In this very moment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
         if self.rotation.max_files > 0 {
             let too_many = (kept.len() + 1).saturating_sub(self.rotation.max_files);
@@ -58,6 +62,7 @@ impl FilePlace {
                 if let Err(error) = fs::remove_file(&old) {
                     tracing::warn!("{} cannot be removed, although it is too old: {error}", old.display());
                 } else {
+                    self.metrics.removed.inc();
                     tracing::info!("{} is removed: {} newer files are kept", old.display(), self.rotation.max_files);
                 }
             }

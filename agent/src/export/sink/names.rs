@@ -3,6 +3,7 @@
 //! `kubewitness report` reads a directory in that order.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,12 +37,12 @@ impl Names {
 
     /// The time in the name of a full file; `None` for any other, which is nobody's business here.
     pub(super) fn time(&self, name: &OsStr) -> Option<Timestamp> {
-        let name = name.to_str()?;
-        let rest = name.strip_prefix(self.stem.to_str()?)?.strip_prefix('-')?;
+        let rest = name.as_bytes().strip_prefix(self.stem.as_bytes())?.strip_prefix(b"-")?;
         let stamp = match &self.extension {
-            Some(extension) => rest.strip_suffix(extension.to_str()?)?.strip_suffix('.')?,
+            Some(extension) => rest.strip_suffix(extension.as_bytes())?.strip_suffix(b".")?,
             None => rest,
         };
+        let stamp = str::from_utf8(stamp).ok()?;
         let time = Offset::UTC.to_timestamp(DateTime::strptime(STAMP, stamp).ok()?).ok()?;
         // Nothing but what was named here is ever taken away.
         (written(time) == stamp).then_some(time)
@@ -76,15 +77,18 @@ mod tests {
 
     #[test]
     fn names_are_in_the_order_of_time_and_before_the_file_that_is_written() {
-        for path in ["/var/log/kubewitness/events.jsonl", "events.jsonl", "/a/events", "/a/b.c.log", "/a/.hidden"] {
-            let names = Names::of(Path::new(path));
+        for path in
+            [&b"/var/log/kubewitness/events.jsonl"[..], b"events.jsonl", b"/a/events", b"/a/b.c.log", b"/a/.hidden", b"/a/\xff.jsonl"]
+        {
+            let path = Path::new(OsStr::from_bytes(path));
+            let names = Names::of(path);
             let (mut latest, mut last) = (None, None);
             for now in ["2026-03-04T05:06:07.1Z", "2026-03-04T05:06:07.1009Z", "2026-03-04T05:06:07.2Z", "2026-03-04T04:00:00Z"] {
                 let next = names.next(time(now), latest);
                 latest = names.time(next.file_name().unwrap());
                 assert!(latest.is_some(), "{next:?}");
                 assert!(last.is_none_or(|last| last < next), "{next:?}");
-                assert!(next.file_name() < Path::new(path).file_name() || !path.contains("jsonl"), "{next:?}");
+                assert!(next.file_name() < path.file_name() || path.extension().is_none_or(|kind| kind != "jsonl"), "{next:?}");
                 last = Some(next);
             }
         }

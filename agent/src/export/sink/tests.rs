@@ -199,6 +199,8 @@ fn only_so_many_files_are_kept_and_no_other_is_touched() {
     assert_eq!((others.len(), own.len()), (4, 3));
     let kept: String = own.into_iter().map(|(_, text)| text).collect();
     assert!(lines.concat().ends_with(&kept) && kept.len() > 400, "the newest are kept: {kept}");
+    // All that were put aside but two, and the two old ones.
+    assert_eq!(metrics.rotations.removed.get(), metrics.rotations.rotated.get());
 }
 
 #[test]

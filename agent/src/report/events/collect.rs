@@ -59,6 +59,7 @@ struct Node {
     times: Spans,
     requests: u64,
     partial: u64,
+    omits: bool,
     /// The source that last told of it, and the time of the stage it told of.
     clock: Option<(usize, Timestamp)>,
 }
@@ -350,6 +351,7 @@ impl Account {
         }
         node.requests += u64::from(ended);
         node.partial += u64::from(ended && event.is_partial());
+        node.omits |= event.is_under_a_policy();
         if let Some(at) = at {
             let before = node.clock.replace((self.place.source, at));
             if before.is_some_and(|(source, before)| source == self.place.source && before.duration_since(at) > TOLERATED) {
@@ -403,6 +405,7 @@ impl Account {
             seen: window.and_then(|window| node.times.within(window)),
             requests: node.requests,
             partial: node.partial,
+            omits: node.omits,
             ..NodeSeen::default()
         };
         let people = &self.people;

@@ -91,6 +91,8 @@ pub(super) struct Annotations<'a> {
     pub(super) granted_by: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/completeness")]
     pub(super) completeness: Option<Word<'a>>,
+    #[serde(borrow, rename = "kubewitness.dev/audit-policy")]
+    pub(super) audit_policy: Option<Word<'a>>,
 }
 
 /// A string of the line itself, unless escapes make it another one. The wrapper lets it borrow inside of an `Option` or a `Vec` too.
@@ -237,6 +239,11 @@ impl<'a> Event<'a> {
     /// Something of it was not seen.
     pub(super) fn is_partial(&self) -> bool {
         self.annotation(|annotations| annotations.completeness.as_ref()).is_some()
+    }
+
+    /// Its agent leaves others out.
+    pub(super) fn is_under_a_policy(&self) -> bool {
+        self.annotation(|annotations| annotations.audit_policy.as_ref()).is_some()
     }
 
     /// In the API server's own log: a request that it passed on to a kubelet.

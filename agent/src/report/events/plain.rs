@@ -134,6 +134,7 @@ impl<'a> Scan<'a> {
             "kubewitness.dev/findings" => scan.word(&mut annotations.findings),
             "kubewitness.dev/granted-by" => scan.word(&mut annotations.granted_by),
             "kubewitness.dev/completeness" => scan.word(&mut annotations.completeness),
+            "kubewitness.dev/audit-policy" => scan.word(&mut annotations.audit_policy),
             _ => scan.skip(DEPTH),
         })?;
         Some(annotations)

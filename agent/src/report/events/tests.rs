@@ -229,6 +229,14 @@ fn a_verb_that_was_not_seen_is_not_the_verb_of_head() {
 }
 
 #[test]
+fn an_agent_that_leaves_events_out_says_so() {
+    let mut event = event(pods());
+    assert!(!observed(event.to_string()).nodes[NODE].omits);
+    event["annotations"]["kubewitness.dev/audit-policy"] = "applied".into();
+    assert!(observed(event.to_string()).nodes[NODE].omits);
+}
+
+#[test]
 fn requests_without_a_user_are_nobodys() {
     let seen = observed(line(request("GET", "/pods").status(401)));
     let uses: Vec<_> = seen.uses.keys().map(|used| (&used.who, used.access)).collect();

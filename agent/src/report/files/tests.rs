@@ -2,12 +2,16 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::*;
+use crate::export::metrics::{Metrics, SinkKind};
+use crate::export::sink::{Rotation, Sink, Target};
+use crate::observation::Timestamp;
 
 /// A directory that goes away with its value.
 struct Folder(PathBuf);
@@ -129,6 +133,27 @@ fn directories_are_read_by_name_and_to_the_bottom() {
     let mut sorted = order.clone();
     sorted.sort();
     assert_eq!(order, sorted);
+}
+
+/// As `kubewitness run --events-max-size` leaves them.
+#[test]
+fn files_that_an_agent_put_aside_are_read_in_the_order_of_time_and_once() {
+    let folder = Folder::new("rotated");
+    let metrics = Metrics::new("node1", 1).unwrap().sink(SinkKind::File);
+    let target = Target::File(folder.0.join("events.jsonl"), Rotation { max_size: 4000, max_files: 0 });
+    let sink = Sink::open(&target, metrics.clone(), Timestamp::default).unwrap();
+    for id in 0..500 {
+        sink.send(event(&format!("{id:06}")).into_bytes(), Timestamp::default());
+    }
+    assert!(sink.close(Duration::from_secs(5)));
+    let sources = sources(&folder.0).unwrap();
+    assert!(sources.len() as u64 == metrics.rotations.rotated.get() + 1 && sources.len() > 20, "{}", sources.len());
+    let mut text = String::new();
+    for source in sources {
+        source.open().unwrap().read_to_string(&mut text).unwrap();
+    }
+    assert_eq!(text, (0..500).map(|id| event(&format!("{id:06}"))).collect::<String>());
+    assert_eq!(counted(std::slice::from_ref(&folder.0)), (500, vec![]));
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! The flags that say where events go, and which.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use super::{front::Renewal, run::Switch, size::size, webhook::WebhookArgs};
+use crate::{
+    daemon::now,
+    export::{
+        Notices, Outputs,
+        metrics::Metrics,
+        policy::PolicyFile,
+        sink::{Rotation, Sink, Target},
+        webhook::Webhook,
+    },
+    rbac::cluster::ConnectOptions,
+};
+
+/// Where events go, and which.
+#[derive(Debug, Parser)]
+pub(super) struct OutputArgs {
+    /// Where audit events go, one JSON line each: a file, or - for standard output
+    #[arg(long, env = "KUBEWITNESS_EVENTS", default_value = "-", value_name = "PATH")]
+    events: String,
+    /// The size at which the file of events is full: it is put aside under a name with the time, and a new one is begun. Bytes, or with Ki,
+    /// Mi, Gi; 0 for no limit, as with logrotate
+    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_SIZE", default_value = "100Mi", value_name = "SIZE", value_parser = size)]
+    events_max_size: u64,
+    /// How many files of events there are at most, the one that is written included; the oldest are removed. At least 2, or 0 for no limit
+    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_FILES", default_value = "10", value_name = "COUNT", value_parser = file_count)]
+    events_max_files: usize,
+    /// Which requests become events: a policy in the API server's format (audit.k8s.io/v1). Metrics count all the same
+    #[arg(long, env = "KUBEWITNESS_AUDIT_POLICY", value_name = "FILE")]
+    audit_policy: Option<PathBuf>,
+    /// Whether findings of severity warning and above become Kubernetes Events, on the pod concerned or on the node; needs create and patch
+    /// on events
+    #[arg(long, env = "KUBEWITNESS_KUBERNETES_EVENTS", default_value = "off")]
+    kubernetes_events: Switch,
+    #[command(flatten)]
+    webhook: WebhookArgs,
+}
+
+impl OutputArgs {
+    /// Opens all ways out. The policy, if there is one, is also part of what SIGHUP renews.
+    pub(super) fn open(
+        self,
+        node: &str,
+        pod_logs: &Path,
+        cluster: ConnectOptions,
+        metrics: &Metrics,
+    ) -> Result<(Outputs, Option<Arc<PolicyFile>>, Renewal)> {
+        let policy = self.audit_policy.as_deref().map(PolicyFile::open).transpose()?.map(Arc::new);
+        let rotation = Rotation { max_size: self.events_max_size, max_files: self.events_max_files };
+        let target = Target::parse(&self.events, rotation);
+        let lines = Sink::open(&target, metrics.sink(target.kind()), now)?;
+        let renewal = Renewal { events: lines.renewer(), policy: policy.clone() };
+        let webhook = self.webhook.options().map(|options| Webhook::start(&options, metrics.webhook())).transpose()?;
+        let notices = match self.kubernetes_events {
+            Switch::On => {
+                let notices = Notices::start(node.to_owned(), pod_logs.to_owned(), cluster, metrics.notices());
+                Some(notices.context("the thread that writes Kubernetes Events cannot be started")?)
+            }
+            Switch::Off => None,
+        };
+        Ok((Outputs::new(lines, webhook, notices), policy, renewal))
+    }
+}
+
+/// One file would be removed as soon as it is full, events and all.
+fn file_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| "a number of files, such as 10".to_owned())?;
+    if count == 1 { Err("at least 2, so that the last events outlive the next rotation; or 0 to keep all".to_owned()) } else { Ok(count) }
+}
