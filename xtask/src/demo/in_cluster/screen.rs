@@ -72,10 +72,10 @@ fn lines(told: &Told, release: &str, paint: Paint) -> Vec<String> {
     let indented = |line: &str| cut(&format!("  {line}"), WIDTH);
     let mut lines = vec![paint.bold(&format!("kubewitness on a cluster of Kubernetes {release}, installed with helm")), String::new()];
     lines.push(paint.bold(&format!("kubectl --namespace {NAME} get pods --output=wide")));
-    lines.extend(told.pod.table.lines().map(|row| indented(row.split("  <none>").next().unwrap_or_default().trim_end())));
+    lines.extend(columns(&told.pod.table).map(indented));
     lines.push(paint.bold("What its process has: three capabilities, no way to more, a filter of system calls"));
     lines.push(indented(&rights(&told.pod.status)));
-    lines.push(indented(&amounts("in the kernel", &told.pod.held)));
+    lines.push(indented(&amounts(&told.pod.held)));
     lines.extend([
         String::new(),
         paint.bold("The attack, from inside the pod default/intruder, which may do nothing but `get nodes/proxy`"),
@@ -102,28 +102,45 @@ fn typed(command: &[String]) -> [String; 3] {
     let program = command.first().map_or("", |path| path.rsplit('/').next().unwrap_or(path));
     [
         format!("$ {program} --token-file {} \\", word("--token-file")),
-        format!("    --header 'Connection: Upgrade' --header 'Upgrade: websocket' --header '{protocol}' … \\"),
+        format!("    --header 'Upgrade: websocket' --header '{protocol}' … \\"),
         format!("    --url '{}'", word("--url")),
     ]
 }
 
 /// The lines of `/proc/PID/status` that a security policy is about (proc(5)).
 fn rights(status: &str) -> String {
-    let fields = ["CapEff", "NoNewPrivs", "Seccomp"].map(|field| {
-        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or_default();
-        format!("{field} {}", value.trim())
-    });
-    format!("{} (BPF, PERFMON, SYS_PTRACE)", fields.join("  "))
+    let value = |field: &str| status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or_default().trim();
+    let others = ["NoNewPrivs", "Seccomp"].map(|field| format!("{field} {}", value(field)));
+    format!("CapEff {} ({})  {}", value("CapEff"), capabilities(value("CapEff")), others.join("  "))
 }
 
-fn amounts(what: &str, held: &Held) -> String {
-    format!("{what}: {} programs, {} maps, {} links", held.programs.len(), held.maps.len(), held.links.len())
+/// The names of the bits of a set of capabilities in hexadecimal digits (`include/uapi/linux/capability.h`).
+fn capabilities(set: &str) -> String {
+    let set = u64::from_str_radix(set, 16).unwrap_or_default();
+    let name = |bit: u32| match bit {
+        19 => "SYS_PTRACE".to_owned(),
+        38 => "PERFMON".to_owned(),
+        39 => "BPF".to_owned(),
+        other => format!("number {other}"),
+    };
+    (0..u64::BITS).filter(|bit| set >> bit & 1 == 1).map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// The table of pods without its last columns, which are empty here.
+fn columns(table: &str) -> impl Iterator<Item = &str> {
+    let width = table.lines().next().and_then(|head| head.find("NOMINATED")).unwrap_or(usize::MAX);
+    table.lines().map(move |row| row.get(..width).unwrap_or(row).trim_end())
+}
+
+fn amounts(held: &Held) -> String {
+    format!("in the kernel: {} programs, {} maps, {} links", held.programs.len(), held.maps.len(), held.links.len())
 }
 
 fn sentence(left: &Left) -> String {
     let kubelet = if left.same_kubelet { "the kubelet is the same process" } else { "the kubelet is another process" };
-    let had = amounts("of", &left.held);
-    format!("no objects; {} ({had}); {kubelet}", amounts("in the kernel", &left.still))
+    let of = |name: &str, part: fn(&Held) -> usize| format!("{} of {} {name}", part(&left.still), part(&left.held));
+    let kernel = [of("programs", |held| held.programs.len()), of("maps", |held| held.maps.len()), of("links", |held| held.links.len())];
+    format!("no objects; in the kernel {}; {kubelet}", kernel.join(", "))
 }
 
 #[cfg(test)]
@@ -146,7 +163,11 @@ mod tests {
             code: "201".to_owned(),
         };
         Told {
-            pod: Pod { table: format!("NAME  READY\n{long}  1/1\n"), status: "CapEff:\t1\nSeccomp:\t2\n".to_owned(), held: held.clone() },
+            pod: Pod {
+                table: format!("NAME  READY\n{long}  1/1\n"),
+                status: "CapEff:\t000000c000080000\nSeccomp:\t2\n".to_owned(),
+                held: held.clone(),
+            },
             command: ["/bin/kubeletcall", "--token-file", "/token", "--url", &long].map(str::to_owned).to_vec(),
             loot: "uid=0(root) gid=0(root)".to_owned(),
             alert: json!({
@@ -168,7 +189,7 @@ mod tests {
             assert!(line.chars().count() <= WIDTH, "{line}");
             assert!(!line.contains('\x1b'), "{line:?}");
         }
-        assert!(lines.iter().any(|line| line.contains("CapEff 1") && line.contains("Seccomp 2")));
+        assert!(lines.iter().any(|line| line.contains("(SYS_PTRACE, PERFMON, BPF)  NoNewPrivs") && line.contains("Seccomp 2")));
     }
 
     type Change = fn(&mut Told);
@@ -181,7 +202,7 @@ mod tests {
             (|told| told.counted.1 = 2.0, "from 0 to 2"),
             (|told| told.alert["annotations"]["kubewitness.dev/findings"] = json!("unlogged-exec"), "tells of `unlogged-exec`"),
             (|told| told.logged[0].user = "system:serviceaccount:default:intruder".to_owned(), "audit log holds"),
-            (|told| told.left.as_mut().expect("it is there").still.maps.extend([4]), "1 maps"),
+            (|told| told.left.as_mut().expect("it is there").still.maps.extend([4]), "1 of 13 maps"),
             (|told| told.left.as_mut().expect("it is there").same_kubelet = false, "another process"),
         ];
         for (change, expected) in table {
