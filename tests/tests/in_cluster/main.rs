@@ -11,6 +11,7 @@ mod restrictions;
 mod rights;
 
 use std::{
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -48,6 +49,10 @@ fn in_cluster() {
             ("upgrade, rollback and uninstall leave nothing", comes_and_goes::leaving_nothing),
         ],
     );
+    // The CNI library remembers containers outside of the cluster's folder.
+    let remembered = fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = remembered.filter(|file| file.to_string_lossy().starts_with("kw-tb-chart-")).collect();
+    assert!(left.is_empty(), "left of the cluster's network: {left:?}");
 }
 
 /// The agent's pod; installs the chart if that is not done.

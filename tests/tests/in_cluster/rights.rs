@@ -85,6 +85,8 @@ fn rows(cluster: &Cluster) -> Vec<Row> {
     let nameless = format!("pod {}", uid(cluster, INTRUDER));
     let mut rows = vec![
         row("nothing", |_| {}, watches(&[], None)),
+        // The other way round: with the node's network nobody has to tell it which process the kubelet is, here too.
+        row("own-network", |spec| unnamed(spec)["hostNetwork"] = json!(true), watches(&[], None)),
         row("bpf", |spec| drop_capability(spec, "BPF"), Then::Ends("CAP_BPF")),
         row("perfmon", |spec| drop_capability(spec, "PERFMON"), Then::Ends("CAP_PERFMON")),
         row("sys-ptrace", |spec| drop_capability(spec, "SYS_PTRACE"), Then::Ends("CAP_SYS_PTRACE")),

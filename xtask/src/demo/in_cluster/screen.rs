@@ -137,7 +137,7 @@ fn amounts(held: &Held) -> String {
 }
 
 fn sentence(left: &Left) -> String {
-    let kubelet = if left.same_kubelet { "the kubelet is the same process" } else { "the kubelet is another process" };
+    let kubelet = if left.same_kubelet { "the same kubelet" } else { "another kubelet" };
     let of = |name: &str, part: fn(&Held) -> usize| format!("{} of {} {name}", part(&left.still), part(&left.held));
     let kernel = [of("programs", |held| held.programs.len()), of("maps", |held| held.maps.len()), of("links", |held| held.links.len())];
     format!("no objects; in the kernel {}; {kubelet}", kernel.join(", "))
