@@ -152,7 +152,7 @@ impl<F: FnMut(News)> Daemon<F> {
             this.consider(pid);
         }
         this.status();
-        if let Some(blindness) = this.blindness.as_deref().filter(|_| this.kubelets.status().attached.is_empty()) {
+        if let Some(blindness) = &this.blindness {
             warn!("nothing is watched: {blindness}");
         }
         Ok(this)
@@ -304,6 +304,8 @@ impl<F: FnMut(News)> Daemon<F> {
             let took = start.elapsed();
             info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, ?took, "attached to a kubelet");
         }
+        // It was found where it was looked for.
+        self.blindness = None;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
+use tracing::warn;
 
 use super::metrics::Door;
 use crate::export::{
@@ -39,6 +40,12 @@ impl Front {
             .runtime
             .block_on(TcpListener::bind(address))
             .with_context(|| format!("cannot listen on {address} for metrics; name another address with --metrics-listen"))?;
+        if pages.guard.is_none() && !address.ip().is_loopback() {
+            warn!(
+                "the metrics name the identities that use the kubelet, and whoever reaches {address} can read them: use --metrics-auth \
+                 kubernetes, or listen on 127.0.0.1"
+            );
+        }
         let (stop, stopper) = pipe().context("no pipe can be made")?;
         thread::Builder::new()
             .name("http".to_owned())

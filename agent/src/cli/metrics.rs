@@ -5,7 +5,6 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use tokio::sync::watch;
-use tracing::warn;
 
 use crate::{
     export::{
@@ -62,13 +61,6 @@ impl MetricsArgs {
         readiness: watch::Receiver<Readiness>,
     ) -> Result<Door> {
         let guarded = self.metrics_auth == Authentication::Kubernetes;
-        if !guarded && !self.metrics_listen.ip().is_loopback() {
-            warn!(
-                "the metrics name the identities that use the kubelet, and whoever reaches {} can read them: use --metrics-auth kubernetes, \
-                 or listen on 127.0.0.1",
-                self.metrics_listen
-            );
-        }
         let certificate = match (self.metrics_tls_cert_file, self.metrics_tls_key_file) {
             (Some(certificate), Some(key)) => Some(Certificate::Files { certificate, key }),
             _ => guarded.then(|| Certificate::SelfSigned(node.to_owned())),

@@ -52,7 +52,10 @@ pub fn blindness() -> Option<String> {
         return Some(blind.to_owned());
     }
     let error = netns(1).err()?;
-    Some(format!("the network namespace of process 1 cannot be read: {error}; the agent needs CAP_SYS_PTRACE to find the kubelet in it"))
+    Some(format!(
+        "the network namespace of process 1 cannot be read: {error}; the agent needs CAP_SYS_PTRACE to find the kubelet in it, and no AppArmor or \
+         SELinux label that keeps it from looking at other processes"
+    ))
 }
 
 /// Processes that listen on one of `ports` in one of the network namespaces `believed`.
