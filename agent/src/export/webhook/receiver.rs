@@ -3,7 +3,7 @@
 //! kube's client and not a bare HTTP one: a kubeconfig may name certificates and tokens in place or in files, passwords, commands that give
 //! credentials, a proxy, another name in the server's certificate. It follows no redirect.
 
-use std::{error::Error, fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use axum::{
     body::{Body as Received, to_bytes},
@@ -15,13 +15,13 @@ use axum::{
 use bytes::Bytes;
 use kube::{
     Client, Config,
-    client::{AuthError, Body},
+    client::Body,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tokio::time::timeout;
 
 use super::delivery::Answer;
-use crate::causes::in_one_line;
+use crate::rbac::cluster::without_secrets;
 
 /// How long a request may take (k8s.io/apiserver/pkg/util/webhook, `defaultRequestTimeout`).
 const WITHIN: Duration = Duration::from_secs(30);
@@ -248,23 +248,6 @@ impl Receiver {
         config.default_retry = false;
         Ok((config, target, shown))
     }
-}
-
-/// An error in one line, but for those that repeat a part of the kubeconfig, or what a command that gives credentials said.
-fn without_secrets(error: &(dyn Error + 'static)) -> String {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref() {
-            Some(AuthError::AuthExecRun { out, .. }) => return format!("the command for the credentials failed ({})", out.status),
-            Some(AuthError::AuthExecParse(_)) => return "the command for the credentials does not give an ExecCredential".to_owned(),
-            _ => {}
-        }
-        if matches!(error.downcast_ref(), Some(KubeconfigError::Parse(_))) {
-            return "it is no kubeconfig; `kubectl config view --kubeconfig FILE` may say why".to_owned();
-        }
-        cause = error.source();
-    }
-    in_one_line(error)
 }
 
 /// What an answer means if it is no success.

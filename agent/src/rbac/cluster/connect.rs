@@ -7,7 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use thiserror::Error;
 
-use crate::causes::in_one_line;
+use super::discreet::without_secrets;
 
 /// Where the API server and the credentials are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,23 +28,23 @@ pub struct Connection {
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The kubeconfig that was named, or `$KUBECONFIG`, or a context in it.
-    #[error("{name}: {}; name a readable kubeconfig with --kubeconfig, and one of its contexts with --context", in_one_line(source))]
+    #[error("{name}: {why}; name a readable kubeconfig with --kubeconfig, and one of its contexts with --context")]
     Kubeconfig {
         /// The file, or where it was named.
         name: String,
-        /// Why.
-        source: kube::config::KubeconfigError,
+        /// Why, without what it says: a kubeconfig holds credentials.
+        why: String,
     },
     /// None is named, and this is no pod.
     #[error("no cluster is named: use --kubeconfig FILE, or set KUBECONFIG; in a pod, let its ServiceAccount's token be mounted ({0})")]
     Nowhere(#[source] kube::config::InClusterError),
     /// What the kubeconfig says cannot be used.
-    #[error("{name}: {}; check the certificates, keys and commands that it names", in_one_line(source))]
+    #[error("{name}: {why}; check the certificates, keys and commands that it names")]
     Unusable {
         /// The kubeconfig, or the pod's `ServiceAccount`.
         name: String,
-        /// Why.
-        source: Box<kube::Error>,
+        /// Why, without what a command for credentials said.
+        why: String,
     },
 }
 
@@ -61,7 +61,7 @@ impl Connection {
         // Another provider, chosen by whoever uses this as a library, is just as good.
         let _present = rustls::crypto::ring::default_provider().install_default();
         let (name, config) = self.config().await?;
-        Client::try_from(config).map_err(|source| ConnectError::Unusable { name, source: Box::new(source) })
+        Client::try_from(config).map_err(|error| ConnectError::Unusable { name, why: without_secrets(&error) })
     }
 
     async fn config(&self) -> Result<(String, Config), ConnectError> {
@@ -69,7 +69,7 @@ impl Connection {
             let config = Config::incluster().map_err(ConnectError::Nowhere)?;
             return Ok(("the pod's ServiceAccount".to_owned(), config));
         };
-        let failed = |source| ConnectError::Kubeconfig { name: name.clone(), source };
+        let failed = |error| ConnectError::Kubeconfig { name: name.clone(), why: without_secrets(&error) };
         let content = file.map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(failed)?;
         let options = KubeConfigOptions { context: self.options.context.clone(), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(content, &options).await.map_err(failed)?;

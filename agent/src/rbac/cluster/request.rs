@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::connect::ConnectError;
+use super::discreet::without_secrets;
 use crate::causes::in_one_line;
 use crate::rbac::{Kind, Object};
 
@@ -156,7 +157,7 @@ impl RequestError {
             kube::Error::Api(status) => Self::refused(what, verbs, status.code, status.message),
             kube::Error::SerdeError(error) => Self::Garbled { what, message: in_one_line(&error) },
             kube::Error::FromUtf8(error) => Self::Garbled { what, message: in_one_line(&error) },
-            error => Self::Unreachable(in_one_line(&error)),
+            error => Self::Unreachable(without_secrets(&error)),
         }
     }
 
