@@ -34,21 +34,33 @@ impl PidNamespace {
                 return Err(io::Error::other(format!("unshare has not started a process within {STARTS_WITHIN:?}")));
             }
             thread::sleep(Duration::from_millis(10));
-            let pid = this.outside.id();
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
             // Before it becomes `sleep` it has not mounted its /proc yet.
             let ready = |child: &u32| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm == "sleep\n");
-            this.first = children.trim().parse().ok().filter(ready).unwrap_or_default();
+            this.first = child_of(this.outside.id()).filter(ready).unwrap_or_default();
         }
         Ok(this)
     }
 
     /// A command that will run in it. The child that is started waits for the program, which is a child of its own.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        self.enter(&["--net"], program.as_ref())
+    }
+
+    /// The same, as a pod with `hostPID` and without `hostNetwork` is in it: in another network namespace than its process 1.
+    pub fn command_of_a_pod(&self, program: impl AsRef<Path>) -> Command {
+        self.enter(&[], program.as_ref())
+    }
+
+    fn enter(&self, more: &[&str], program: &Path) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.first.to_string(), "--pid", "--mount", "--net", "--"]).arg(program.as_ref());
+        command.args(["--target", &self.first.to_string(), "--pid", "--mount"]).args(more).arg("--").arg(program);
         command
     }
+}
+
+/// The only child of a process, by its id on the machine.
+pub fn child_of(pid: u32) -> Option<u32> {
+    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.trim().parse().ok()
 }
 
 impl Drop for PidNamespace {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,8 @@ use kubewitness_tests::{
     call::Call,
     cluster::{Cluster, Options, POD, Token},
     copy::{KubeletCopy, end_kubelet},
-    nested::PidNamespace,
+    held::Held,
+    nested::{PidNamespace, child_of},
     scenarios::{Bed, annotation, completed, figure, play},
 };
 use serde_json::Value;
@@ -140,24 +141,17 @@ fn a_node_in_a_container(bed: &Bed) {
     end_kubelet(cluster).unwrap();
     let node = PidNamespace::new(cluster).unwrap();
 
-    // The agent is there first: it learns of the kubelet by the kernel's record of its LISTEN, and must find it in /proc by that id.
-    let options = bed.agent_options(&[]);
-    fs::create_dir_all(&options.folder).unwrap();
-    let mut command = node.command(&options.binary);
-    command.args(["run", "--node-name", "node1", "--rbac", "off", "--events"]).arg(options.folder.join("events.jsonl"));
-    command.arg("--pod-logs").arg(cluster.pod_logs()).stdin(Stdio::null()).stdout(Stdio::null());
-    let child = command.stderr(fs::File::create(options.folder.join("agent.log")).unwrap()).spawn().unwrap();
-    let mut agent = Agent::started(child, cluster.network_namespace(), options.folder);
-    let mut ready = |word: &'static str| {
-        let says = |agent: &mut Agent| Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with(word)));
-        agent.until(word, Duration::from_secs(60), says).unwrap();
-    };
-    ready("waiting");
+    // The agent is there first: it learns of the kubelet by the kernel's record of its LISTEN, and must find it in /proc by that id. As in
+    // the chart's pod, only process 1 tells it in which network the node is.
+    let mut agent = in_the_background(bed, node.command_of_a_pod(Bed::binary()), &[]);
+    let watches = |agent: &mut Agent| Ok(child_of(agent.pid()).filter(|pid| !Held::by(*pid).links.is_empty()));
+    agent.until("the agent watches sockets", Duration::from_secs(30), watches).unwrap();
     let mut kubelet = node.command(cluster.kubelet_binary());
     let log = fs::File::options().append(true).open(cluster.log("kubelet")).unwrap();
     kubelet.args(arguments.split_terminator('\0').skip(1)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut kubelet = kubelet.spawn().unwrap();
-    ready("attached");
+    attached(&mut agent);
+    assert!(!agent.log().contains("nothing is watched"), "{}", agent.log());
 
     let client = OwnProgram::KubeletCall.recipe().build().unwrap();
     let mut inside = node.command("sh");
@@ -180,22 +174,26 @@ fn a_node_in_a_container(bed: &Bed) {
     kubelet.wait().unwrap();
 }
 
-/// An agent in the host's network namespace that is told about one kubelet. Its pages are on a port that nobody else has.
+/// An agent in the host's network namespace that is told about one kubelet.
 fn from_the_host(bed: &Bed, kubelet: u32) -> Agent {
-    let options = bed.agent_options(&[]);
-    fs::create_dir_all(&options.folder).unwrap();
-    let mut command = std::process::Command::new(&options.binary);
-    command.args(["run", "--node-name", "node1", "--rbac", "off", "--metrics-listen", "127.0.0.1:0"]);
-    command
-        .args(["--kubelet-pid", &kubelet.to_string(), "--events"])
-        .arg(options.folder.join("events.jsonl"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    let child = command.stderr(fs::File::create(options.folder.join("agent.log")).unwrap()).spawn().unwrap();
-    let mut agent = Agent::started(child, PathBuf::from("/proc/self/ns/net"), options.folder);
-    let attached = |agent: &mut Agent| Ok(agent.log().contains("attached to a kubelet").then_some(()));
-    agent.until("the named kubelet is attached", Duration::from_secs(30), attached).unwrap();
+    let mut agent = in_the_background(bed, Command::new(Bed::binary()), &["--kubelet-pid", &kubelet.to_string()]);
+    attached(&mut agent);
     agent
+}
+
+/// An agent outside of the cluster's network namespace; its pages are on a port that nobody else has.
+fn in_the_background(bed: &Bed, mut command: Command, arguments: &[&str]) -> Agent {
+    let folder = bed.agent_options(&[]).folder;
+    fs::create_dir_all(&folder).unwrap();
+    command.args(["run", "--node-name", "node1", "--rbac", "off", "--metrics-listen", "127.0.0.1:0"]).args(arguments);
+    command.arg("--events").arg(folder.join("events.jsonl")).arg("--pod-logs").arg(bed.cluster.pod_logs());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.join("agent.log")).unwrap());
+    Agent::started(command.spawn().unwrap(), PathBuf::from("/proc/self/ns/net"), folder)
+}
+
+fn attached(agent: &mut Agent) {
+    let attached = |agent: &mut Agent| Ok(agent.log().contains("attached to a kubelet").then_some(()));
+    agent.until("the kubelet is attached", Duration::from_secs(60), attached).unwrap();
 }
 
 fn of(agent: &Agent, user_agent: &str) -> usize {
