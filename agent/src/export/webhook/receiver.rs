@@ -16,7 +16,7 @@ use bytes::Bytes;
 use kube::{
     Client, Config,
     client::Body,
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::time::timeout;
 
