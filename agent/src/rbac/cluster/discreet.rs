@@ -22,7 +22,7 @@ pub(crate) fn without_secrets(error: &(dyn Error + 'static)) -> String {
             return "its proxy is neither http:// nor https://".to_owned();
         }
         if matches!(error.downcast_ref(), Some(KubeconfigError::Parse(_))) {
-            return "it is no kubeconfig; `kubectl config view --kubeconfig FILE` may say why".to_owned();
+            return "it cannot be parsed as a kubeconfig; `kubectl config view --kubeconfig FILE` may say why".to_owned();
         }
         cause = error.source();
     }

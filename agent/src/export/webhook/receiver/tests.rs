@@ -143,7 +143,7 @@ fn a_kubeconfig_that_leads_nowhere_is_told_at_once() {
     for broken in ["clusters: [", "users:\n- name: u\n  user: {token: hunter2\nclusters: hunter2\n", "token: hunter2\n token: [hunter2"] {
         fs::write(folder.0.join("kubeconfig"), broken).unwrap();
         let error = check(&folder.0.join("kubeconfig")).unwrap_err();
-        assert!(error.contains("it is no kubeconfig") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("it cannot be parsed as a kubeconfig") && !error.contains("hunter2"), "{error}");
     }
 }
 
