@@ -7,20 +7,22 @@ use clap::Parser;
 use super::{prometheus::parse_duration, size::size};
 use crate::export::webhook::Options;
 
+const HEADING: &str = "Audit webhook";
+
 /// Audit events to a URL, as the API server sends its own
 #[derive(Clone, Debug, Parser)]
-#[command(next_help_heading = "Audit webhook")]
 #[expect(clippy::struct_field_names, reason = "a field's name is its flag's")]
 pub(super) struct WebhookArgs {
     /// Send events to the server of this kubeconfig, with its credentials, in lists as the API server's audit webhook does
-    #[arg(long, env = "KUBEWITNESS_AUDIT_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
     audit_webhook_config_file: Option<PathBuf>,
     /// Where events wait while the receiver is away, for this agent alone; without it they wait in 8Mi of memory and are lost with the agent
-    #[arg(long, env = "KUBEWITNESS_AUDIT_WEBHOOK_QUEUE", value_name = "DIRECTORY", requires = "audit_webhook_config_file")]
+    #[arg(long, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_QUEUE", value_name = "DIRECTORY", requires = "audit_webhook_config_file")]
     audit_webhook_queue: Option<PathBuf>,
     /// How much may wait there, such as 64Mi or 1Gi; then the newest events are dropped
     #[arg(
         long,
+        help_heading = HEADING,
         env = "KUBEWITNESS_AUDIT_WEBHOOK_QUEUE_SIZE",
         value_name = "SIZE",
         default_value = "256Mi",
@@ -28,11 +30,12 @@ pub(super) struct WebhookArgs {
     )]
     audit_webhook_queue_size: u64,
     /// Events in one request, at most
-    #[arg(long, env = "KUBEWITNESS_AUDIT_WEBHOOK_BATCH_MAX_SIZE", value_name = "COUNT", default_value_t = 400, value_parser = parse_batch)]
+    #[arg(long, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_BATCH_MAX_SIZE", value_name = "COUNT", default_value_t = 400, value_parser = parse_batch)]
     audit_webhook_batch_max_size: usize,
     /// How long an event waits for others before it is sent
     #[arg(
         long,
+        help_heading = HEADING,
         env = "KUBEWITNESS_AUDIT_WEBHOOK_BATCH_MAX_WAIT",
         value_name = "DURATION",
         default_value = "5s",
@@ -42,6 +45,7 @@ pub(super) struct WebhookArgs {
     /// The rest before a failed request is tried again; it grows by a half each time, up to a minute
     #[arg(
         long,
+        help_heading = HEADING,
         env = "KUBEWITNESS_AUDIT_WEBHOOK_INITIAL_BACKOFF",
         value_name = "DURATION",
         default_value = "1s",
