@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::client::inside;
 use crate::lists::usual_list;
-use crate::random::Random;
+use crate::random::{BUILT_IN, OWN, Random};
 use crate::server::{As, Server};
 
 /// Roles, changes and bindings, each.
@@ -85,20 +85,12 @@ fn rules(role: &Value) -> BTreeSet<String> {
 
 pub(crate) fn random_bindings(bed: &Bed) {
     let cluster = &bed.cluster;
-    let names = [
-        "cluster-admin",
-        "system:kubelet-api-admin",
-        "system:controller:namespace-controller",
-        "system:controller:generic-garbage-collector",
-        "system:node",
-        "view",
-    ];
-    let mut known: Vec<_> = names.map(|name| Change::Role(name.into(), builtin::role(name).expect("it is known"))).into();
+    let mut known: Vec<_> = BUILT_IN.map(|name| Change::Role(name.into(), builtin::role(name).expect("it is known"))).into();
     let policy = Policy { api_server_users: judge::Policy::API_SERVER_USERS.map(str::to_owned).to_vec(), allow: Vec::new() };
     inside(cluster, async || {
         let (server, mut random, mut refused) = (Server::of(cluster).await, Random::new(), 0);
         usual_list(cluster, &server).await;
-        for name in ["kw-legacy", "kw-ordinary"] {
+        for name in OWN {
             let mut role = server.get(&format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}")).await.body;
             role["kind"] = "ClusterRole".into();
             known.push(change(&role));

@@ -1,14 +1,12 @@
 //! Random roles and bindings, the same for the same seed.
 
-use std::env;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-
+use kubewitness_tests::random::{Random as Numbers, seed};
 use serde_json::{Value, json};
 
 use crate::objects::{binding, role};
 
-/// A source of random numbers: `SplitMix64` (Steele, Lea, Flood, 2014).
-pub(crate) struct Random(u64);
+/// A source of random objects.
+pub(crate) struct Random(Numbers);
 
 /// What bindings are made of. Some are on the list, some are Kubernetes' own.
 const SUBJECTS: [&str; 12] = [
@@ -26,36 +24,33 @@ const SUBJECTS: [&str; 12] = [
     "ServiceAccount:default/kubelet-api",
 ];
 
-const ROLES: [&str; 8] = [
+/// Kubernetes' own roles that bindings are to.
+pub(crate) const BUILT_IN: [&str; 6] = [
     "cluster-admin",
     "system:kubelet-api-admin",
     "system:controller:namespace-controller",
     "system:controller:generic-garbage-collector",
     "system:node",
     "view",
-    "kw-legacy",
-    "kw-ordinary",
 ];
+/// And those of the test.
+pub(crate) const OWN: [&str; 2] = ["kw-legacy", "kw-ordinary"];
 
 impl Random {
     /// With a seed that is printed, and that `KUBEWITNESS_SEED` gives.
     pub(crate) fn new() -> Self {
-        let seed = env::var("KUBEWITNESS_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let seed = seed();
         eprintln!("KUBEWITNESS_SEED={seed} asks the same again");
-        Self(seed)
+        Self(Numbers::new(seed))
     }
 
     /// A number below `end`.
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ mixed >> 31) % end as u64).expect("an index")
+        usize::try_from(self.0.below(end as u64)).expect("an index")
     }
 
     fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
+        self.0.one(of)
     }
 
     fn words(&mut self, most: usize, of: &[&'static str]) -> Vec<&'static str> {
@@ -111,6 +106,6 @@ impl Random {
 
     pub(crate) fn binding(&mut self, name: &str) -> Value {
         let subjects = self.words(2, &SUBJECTS);
-        binding(name, self.one(&ROLES), &subjects)
+        binding(name, self.one(&[&BUILT_IN[..], &OWN].concat()), &subjects)
     }
 }
