@@ -14,6 +14,9 @@ use crate::{
     user::{header as string, read},
 };
 
+/// `authorizer.DecisionAllow`, the same from 1.29 to 1.37.
+const ALLOW: u32 = 1;
+
 /// In the order of the texts from `CheckText::PodName` on.
 struct Extras;
 impl Wanted for Extras {
@@ -37,7 +40,8 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         count(Counter::Contradicted);
         debug!(ctx, "the attributes or their user are not where they should be, at {:x}", regs.rip);
     }
-    hit.report(Kind::Check, &InFlight::of(&hit), |slot| {
+    let is_let_in = regs.rax as u32 == ALLOW && regs.rdi == 0;
+    hit.report(Kind::Check, &InFlight::of(&hit, is_let_in), |slot| {
         let record = start::<Check>(slot);
         // SAFETY: no access, only the address of a field.
         let spans = unsafe { &raw mut (*record).spans };

@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::pt_regs, programs::ProbeContext};
 use kubewitness_wire::{Answer, End, Kind, Layout, Register};
 
 use crate::{
-    flight::{self, Flight},
+    flight::Flight,
     hit::{Hit, InFlight},
     scratch::start,
     user::read,
@@ -15,7 +15,8 @@ use crate::{
 pub fn answered(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
     let status = register(hit.regs, hit.site.status);
-    hit.report(Kind::Answer, &InFlight::of(&hit), |slot| {
+    // The runtime is asked only about what was let in.
+    hit.report(Kind::Answer, &InFlight::of(&hit, true), |slot| {
         let record = start::<Answer>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).status = status as u32 };
@@ -26,7 +27,7 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
 #[inline(always)]
 pub fn ended(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
-    let request = InFlight::of(&hit);
+    let request = InFlight::of(&hit, false);
     // SAFETY: the pointer is an element of a map.
     let response = request.flight.and_then(|flight| response(unsafe { &*flight }, &hit.site.layout, hit.bias()));
     let panicked = panicked(&hit);
@@ -44,7 +45,7 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
             }
         }
     });
-    flight::end(&hit.key(), request.class);
+    request.end(&hit, sent);
     sent
 }
 
