@@ -25,7 +25,7 @@ use crate::{Form, folder, load, seen};
 /// The load goes on all the time and must never notice.
 pub(crate) fn killed(bed: &Bed, form: Form) {
     const EACH: u64 = 50;
-    let rounds = form.of(5, 100);
+    let rounds = form.of(5_u64, 100);
     let token = bed.identity("killed", &["get"], &["nodes/proxy"]);
     let kubelet = bed.cluster.kubelet_pid();
     let load = load(&token, "background=").start(&bed.cluster).unwrap();
@@ -43,7 +43,7 @@ pub(crate) fn killed(bed: &Bed, form: Form) {
     assert_eq!((answers.only(), answers.failed), (Some(200), 0), "the kubelet noticed: {answers:?}");
     assert_eq!(bed.cluster.kubelet_pid(), kubelet, "it is the same kubelet");
     let note = format!("{} other requests went on meanwhile and none failed", answers.answered());
-    form.row(&format!("agent SIGKILLed and restarted {rounds} times under load"), EACH * rounds as u64, total, 0, &note);
+    form.row(&format!("agent SIGKILLed and restarted {rounds} times under load"), EACH * rounds, total, 0, &note);
 }
 
 /// An exec that was let in before the agent came: nobody knows what it was, and its end says so. The next one is seen whole.

@@ -108,7 +108,8 @@ pub(crate) fn overwritten(bed: &Bed, form: Form) {
         attached(&mut agent, 3 + round);
         let mut planned = sites(&kubelet.file);
         let mut found = kubelet.breakpoints();
-        (planned.sort_unstable(), found.sort_unstable());
+        planned.sort_unstable();
+        found.sort_unstable();
         assert_eq!(found, planned, "the code of the new kubelet has the probes of its own plan and no others");
         let mark = format!("overwritten{round}=");
         let requests = Flood::get(&format!("/healthz?{mark}{{n}}")).token(&token).times(each).while_refused(LISTENS_WITHIN);

@@ -7,7 +7,7 @@ mod ends;
 mod kubelet;
 mod sinks;
 
-use std::{path::Path, time::Duration};
+use std::{fmt::Display, path::Path, time::Duration};
 
 use kubewitness_tests::{
     agent::Agent,
@@ -85,7 +85,7 @@ impl Form {
 
     /// A row of `docs/reliability.md`: what happened, events expected, seen, lost and counted, and what is to be said about it. The short form
     /// measures nothing worth a document.
-    fn row(self, fault: &str, expected: impl ToString, seen: u64, lost: u64, note: &str) {
+    fn row(self, fault: &str, expected: impl Display, seen: u64, lost: u64, note: &str) {
         let cells = [fault.to_owned(), expected.to_string(), seen.to_string(), lost.to_string(), note.to_owned()];
         if self.is_long {
             Figures::of("docs/reliability.md", "faults").row(&cells);

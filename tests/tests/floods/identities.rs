@@ -83,10 +83,10 @@ pub(crate) fn distinct(form: Form) {
     let metrics = Metrics::new("node1", IDENTITIES).unwrap();
     let auditor = Auditor { namespace: Uuid::from_u128(1), node: "node1".to_owned(), commands: Commands::Full };
     let mut judge = Judge::new(Policy { rbac: true, ..Policy::new("node1") }, IN_FLIGHT);
-    [Kind::ClusterRole, Kind::ClusterRoleBinding].into_iter().for_each(|kind| {
+    for kind in [Kind::ClusterRole, Kind::ClusterRoleBinding] {
         judge.rbac(Update::Listing(kind));
         judge.rbac(Update::Listed(kind));
-    });
+    }
     let mut exchanges = Exchanges::new(IN_FLIGHT, 10250, 10255);
     let mut connections = Connections::new(IN_FLIGHT);
     let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
@@ -106,7 +106,7 @@ pub(crate) fn distinct(form: Form) {
                     Step::Answered(exchange) => judge.answered(exchange),
                     Step::Ended(exchange) => Some(judge.ended(exchange)),
                 };
-                for verdict in verdict {
+                if let Some(verdict) = verdict {
                     metrics.record(&verdict);
                     told += u64::from(auditor.event(&verdict, clock).to_line().len() > 100);
                     ended += u64::from(verdict.stage == kubewitness::judge::Stage::Ended);

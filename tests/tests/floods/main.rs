@@ -9,7 +9,7 @@ mod identities;
 mod overflow;
 mod refused;
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use kubewitness_tests::{agent::Agent, cluster::Options, figures::Figures, scenarios::play};
 
@@ -71,7 +71,7 @@ impl Form {
     }
 
     /// A row of `docs/reliability.md`: what came, what was to be seen, what was, what is counted as lost, and what is to be said about it.
-    fn row(self, flood: &str, expected: impl ToString, seen: u64, lost: u64, note: &str) {
+    fn row(self, flood: &str, expected: impl Display, seen: u64, lost: u64, note: &str) {
         let cells = [flood.to_owned(), expected.to_string(), seen.to_string(), lost.to_string(), note.to_owned()];
         if self.is_long {
             Figures::of("docs/reliability.md", "floods").row(&cells);
