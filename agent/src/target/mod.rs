@@ -4,7 +4,6 @@ pub mod doctor;
 mod find;
 mod place;
 pub mod plan;
-mod rewritten;
 mod watch;
 
 pub use find::{blindness, executable, listeners, netns, own_netns};
