@@ -1,12 +1,13 @@
 //! `(*Server).ServeHTTP(w, req)`: RAX is the server, (RBX, RCX) is `w`, RDI is `req` (Go's ABIInternal).
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
-use kubewitness_wire::{Class, Kind, Layout, Request, RequestText, Search, Span, limit};
+use kubewitness_wire::{Class, Counter, Kind, Layout, Request, RequestText, Search, Span, limit};
 
 use crate::{
     flight::{self, Flight},
     go_map::{self, Found, Key, Wanted},
     hit::{Hit, InFlight},
+    maps::count,
     scratch::{Slot, append, append_string, start},
     user::{header as string, read},
 };
@@ -64,6 +65,7 @@ impl Prefix {
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
+    count(Counter::Begun);
     let (regs, layout) = (hit.regs, &hit.site.layout);
     let request = regs.rdi;
     let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
