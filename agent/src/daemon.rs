@@ -192,7 +192,7 @@ impl<F: FnMut(News)> Daemon<F> {
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
                 let counts = self.count()?;
-                self.look_after(counts);
+                self.look_after(counts)?;
             }
         }
     }

@@ -1,10 +1,6 @@
 //! What the agent makes of the cluster's RBAC objects, as they come, change and go away; and that nothing waits for them.
 
-use std::{
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use kubewitness_tests::{
     agent::{Agent, Rbac},

@@ -1,6 +1,6 @@
 //! Whether every request was seen, by the kubelet's own counters.
 
-use std::{future::poll_fn, path::PathBuf, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{borrow::Cow, future::poll_fn, net::Ipv6Addr, path::PathBuf, pin::Pin, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -45,9 +45,18 @@ pub(super) struct CoverageArgs {
 
 /// The address of a server, without a path.
 fn server(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|_| "use a URL such as https://192.0.2.7:10250".to_owned())?;
+    let url: Uri = bracketed(text).parse().map_err(|_| "use a URL such as https://192.0.2.7:10250".to_owned())?;
     let bare = url.scheme_str() == Some("https") && url.authority().is_some() && matches!(url.path(), "" | "/") && url.query().is_none();
     if bare { Ok(url) } else { Err("use https://, an address and a port, and no path, such as https://192.0.2.7:10250".to_owned()) }
+}
+
+/// A pod is told its node's address as it is; an IPv6 one stands in brackets in a URL (RFC 3986, 3.2.2).
+fn bracketed(text: &str) -> Cow<'_, str> {
+    let parts = text.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':'));
+    match parts {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => format!("https://[{address}]:{port}").into(),
+        _ => text.into(),
+    }
 }
 
 impl CoverageArgs {
@@ -197,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_kubelet_is_named_by_a_url_without_a_path() {
-        for good in ["https://192.0.2.7:10250", "https://node1:10250/", "https://[2001:db8::1]:10250"] {
+        for good in ["https://192.0.2.7:10250", "https://node1:10250/", "https://[2001:db8::1]:10250", "https://2001:db8::1:10250"] {
             assert!(server(good).is_ok(), "{good}");
         }
         for bad in ["192.0.2.7:10250", "http://192.0.2.7:10250", "https://192.0.2.7:10250/metrics", "https://", "https://x/?a", ""] {

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::{Daemon, News, now};
 use crate::{
     exchange::ConnectionStep,
-    probe::Counts,
+    probe::{Counts, ProbeError},
     selfcheck::{Check, Silence},
     target::listeners,
 };
@@ -29,9 +29,6 @@ const SEARCH: Duration = Duration::from_secs(60);
 pub(super) struct Upkeep {
     looked: Instant,
     searched: Instant,
-    /// What the tracepoint had counted, and whether it was provoked since.
-    transitions: u64,
-    provoked: bool,
     lost_sockets: u64,
     silence: Silence,
 }
@@ -39,7 +36,7 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { looked: now, searched: now, transitions: 0, provoked: false, lost_sockets: 0, silence: Silence::default() }
+        Self { looked: now, searched: now, lost_sockets: 0, silence: Silence::default() }
     }
 
     /// A connection was opened or closed.
@@ -52,14 +49,15 @@ impl Upkeep {
 
 impl<F: FnMut(News)> Daemon<F> {
     /// Looks after the agent, if it is time to.
-    pub(super) fn look_after(&mut self, counts: Counts) {
+    pub(super) fn look_after(&mut self, counts: Counts) -> Result<(), ProbeError> {
         if self.upkeep.looked.elapsed() < LOOK {
-            return;
+            return Ok(());
         }
         self.upkeep.looked = Instant::now();
         self.look_at_probes(counts.of(Counter::Begun));
-        self.look_at_sockets(counts.of(Counter::Transitions));
+        self.look_at_sockets(counts.of(Counter::Transitions))?;
         self.search(counts.of(Counter::LostSocket));
+        Ok(())
     }
 
     fn look_at_probes(&mut self, begun: u64) {
@@ -85,27 +83,23 @@ impl<F: FnMut(News)> Daemon<F> {
         (self.tell)(News::Checked(Check::Probes, failure));
     }
 
-    /// The tracepoint counts every TCP socket of the machine. Where none moves for a while, the agent moves one of its own.
-    fn look_at_sockets(&mut self, transitions: u64) {
-        let moved = transitions != self.upkeep.transitions;
-        self.upkeep.transitions = transitions;
-        if moved {
-            self.upkeep.provoked = false;
-            return (self.tell)(News::Checked(Check::Sockets, None));
-        }
-        if self.upkeep.provoked {
-            let failure = match self.probes.watch_sockets() {
+    /// The tracepoint counts the TCP sockets of the whole machine, so it must count one that the agent opens and closes itself.
+    fn look_at_sockets(&mut self, before: u64) -> Result<(), ProbeError> {
+        // A listener goes through two states. Nobody can connect in between: nobody knows its port.
+        let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { return Ok(()) };
+        drop(listener);
+        let mut failure = None;
+        if self.probes.counts()?.of(Counter::Transitions) == before {
+            match self.probes.watch_sockets() {
                 Ok(()) => {
                     warn!("the tracepoint of connections told nothing and was attached anew: connections meanwhile were not seen");
                     (self.tell)(News::Mended(Check::Sockets));
-                    None
                 }
-                Err(error) => Some(format!("connections are not told any more: {error}")),
-            };
-            (self.tell)(News::Checked(Check::Sockets, failure));
+                Err(error) => failure = Some(format!("connections are not told any more: {error}")),
+            }
         }
-        // A listener goes through two states, and nobody can connect in between: it is bound to a port that nobody knows.
-        self.upkeep.provoked = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).is_ok();
+        (self.tell)(News::Checked(Check::Sockets, failure));
+        Ok(())
     }
 
     /// Looks for kubelets whose `LISTEN` was lost.
