@@ -115,14 +115,14 @@ fn the_kubelet_counts_too(bed: &Bed) {
     // A second reading under load raises nothing.
     get(bed, &token, "load", 20_000);
     thread::sleep(COMPARED_WITHIN);
-    assert_eq!(figure(&agent, "kubewitness_requests_unseen_total"), 0, "{}", agent.log());
+    assert_eq!(figure(&agent, "kubewitness_requests_uncovered_total"), 0, "{}", agent.log());
 
     overwrite_probes(bed);
     get(bed, &token, "unseen", UNSEEN);
     let begun = Instant::now();
     let unseen = agent
         .until("the requests are missed", COMPARED_WITHIN, |agent| {
-            Ok(Some(figure(agent, "kubewitness_requests_unseen_total")).filter(|unseen| *unseen > 0))
+            Ok(Some(figure(agent, "kubewitness_requests_uncovered_total")).filter(|unseen| *unseen > 0))
         })
         .unwrap();
     assert!((u64::from(UNSEEN) - 2..=u64::from(UNSEEN)).contains(&unseen), "{unseen} are said to be unseen");
