@@ -146,9 +146,14 @@ fn closed_links(bed: &Bed) {
         for descriptor in &links {
             close_in(agent.pid(), *descriptor);
         }
-        let took = mended(&mut agent, check, begun);
-        get(bed, &token, kind, 10);
-        ends(&mut agent, kind, 10);
+        mended(&mut agent, check, begun);
+        // They are closed one after the other, and the agent may look in between.
+        let seen = |agent: &mut Agent| {
+            get(bed, &token, kind, 1);
+            Ok((!completed(&agent.events()?, kind).is_empty()).then_some(()))
+        };
+        agent.until("requests are seen again", NOTICED_WITHIN, seen).unwrap();
+        let took = begun.elapsed().as_secs_f32();
         FIGURES.row(&[
             &format!("links of {kind} closed in the agent by a debugger"),
             &format!("{} made anew in {took:.1} s", links.len()),
