@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
+use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, seconds, step};
 use crate::{build, image, project};
@@ -38,7 +39,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         }
         return Ok(());
     };
-    build::all()?;
+    build::all(Arch::Amd64)?;
     image::of_what_is_built()?;
     let mut failed = Vec::new();
     for (name, what, targets) in wanted {
