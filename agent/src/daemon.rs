@@ -175,7 +175,7 @@ impl<F: FnMut(News)> Daemon<F> {
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
-            self.rewritten();
+            self.give_way();
             if stopping {
                 return self.finish();
             }
@@ -242,7 +242,7 @@ impl<F: FnMut(News)> Daemon<F> {
     /// Whether to stop, and which watched processes ended.
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(bool, Vec<u32>), DaemonError> {
         let lives: Vec<_> = self.kubelets.lives().collect();
-        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).chain(self.kubelets.writes()).collect();
+        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).collect();
         let ready =
             self.rings.wait(&others, timeout).map_err(|source| DaemonError::System { what: "waiting for the kernel failed", source })?;
         let gone = ready.iter().filter_map(|index| lives.get(index.checked_sub(1)?)).map(|(pid, _)| *pid).collect();
@@ -352,12 +352,10 @@ impl<F: FnMut(News)> Daemon<F> {
         }
     }
 
-    /// Before anything else: probes on a file that is written to would break what is run from it.
-    fn rewritten(&mut self) {
-        if self.kubelets.rewritten(&mut self.probes) > 0 {
-            warn!(
-                "an executable was written to while it was not run: the probes on it are taken off, and it is planned anew when it is run"
-            );
+    /// Before anything else: somebody waits for it.
+    fn give_way(&mut self) {
+        if self.kubelets.give_way(&mut self.probes) > 0 {
+            info!("somebody writes to an executable that is not run: the probes are off it, and it is planned anew when it is run");
             self.status();
         }
     }

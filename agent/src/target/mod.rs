@@ -5,7 +5,6 @@ mod find;
 mod place;
 pub mod plan;
 mod presence;
-mod rewritten;
 mod watch;
 
 pub use find::{blindness, executable, listeners, netns, own_netns};

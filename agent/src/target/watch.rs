@@ -16,9 +16,8 @@ use super::{
     find::FileId,
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
-    rewritten::{Rewritten, Watched},
 };
-use crate::probe::{Attachment, Mapped, ProbeError, Probes};
+use crate::probe::{Attachment, Lease, Mapped, ProbeError, Probes};
 
 /// Executables that stay attached after their last process ended, so that a restart has no gap.
 const IDLE_FILES: usize = 4;
@@ -73,8 +72,8 @@ struct Target {
     plan: Plan,
     attachment: Attachment,
     processes: Vec<(u32, OwnedFd)>,
-    /// `None` where writes to it would not be noticed: then it is not probed for longer than it runs.
-    watched: Option<Watched>,
+    /// Makes writers wait until the probes are off. `None` where that cannot be had: then it is not probed for longer than it runs.
+    lease: Option<Lease>,
 }
 
 impl Target {
@@ -114,7 +113,6 @@ pub struct Kubelets {
     targets: Vec<Target>,
     refused: Option<String>,
     others: VecDeque<(FileId, PlanError)>,
-    rewritten: Rewritten,
     /// The files that were found in the places of those that run, when that was last looked at.
     successors: Vec<FileId>,
 }
@@ -159,12 +157,17 @@ impl Kubelets {
         processes: Vec<(u32, OwnedFd)>,
         probes: &mut Probes,
     ) -> Result<usize, AdoptError> {
+        // Before it is read: nobody changes it from here on.
+        let lease = Lease::take(path).ok();
+        if processes.is_empty() && lease.is_none() {
+            let source = io::Error::other("somebody may be writing to it, and it is not run yet");
+            return Err(AdoptError::Executable { pid, source });
+        }
         let plan = self.plan(path, file).map_err(|source| AdoptError::Executable { pid, source })?;
         let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
         let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
-        let watched = self.rewritten.watch(path);
-        self.targets.push(Target { file, plan, attachment, processes, watched });
+        self.targets.push(Target { file, plan, attachment, processes, lease });
         Ok(self.targets.len() - 1)
     }
 
@@ -188,25 +191,12 @@ impl Kubelets {
         Some(attached.map(|index| &self.targets[index].plan))
     }
 
-    /// What becomes readable when a file that is probed was written to.
-    pub fn writes(&self) -> Option<BorrowedFd<'_>> {
-        self.rewritten.descriptor()
-    }
-
-    /// Takes the probes off the files that were written to; how many these were.
-    pub fn rewritten(&mut self, probes: &mut Probes) -> usize {
-        let written = self.rewritten.take();
-        let (gone, kept) = self.targets.drain(..).partition(|target| target.watched.is_some_and(|watched| written.contains(&watched)));
-        self.targets = kept;
-        let gone: Vec<Target> = gone;
-        gone.into_iter().map(|target| self.detach(target, probes)).count()
-    }
-
-    fn detach(&self, target: Target, probes: &mut Probes) {
-        probes.detach(target.attachment);
-        if let Some(watched) = target.watched {
-            self.rewritten.forget(watched);
-        }
+    /// Takes the probes off the files that somebody waits to write to; how many these were. To be called about once a second at least: the
+    /// kernel lets no writer wait for longer than 45 s.
+    pub fn give_way(&mut self, probes: &mut Probes) -> usize {
+        let is_wanted = |target: &mut Target| target.lease.as_ref().is_some_and(Lease::is_wanted);
+        let gone: Vec<Target> = self.targets.extract_if(.., is_wanted).collect();
+        gone.into_iter().map(|target| detach(target, probes)).count()
     }
 
     fn plan(&mut self, path: &Path, file: FileId) -> io::Result<Result<Plan, PlanError>> {
@@ -226,14 +216,14 @@ impl Kubelets {
         while self.targets.iter().filter(|target| target.processes.is_empty()).count() >= IDLE_FILES {
             let Some(index) = self.targets.iter().position(|target| target.processes.is_empty()) else { return };
             let target = self.targets.remove(index);
-            self.detach(target, probes);
+            detach(target, probes);
         }
     }
 
     /// Takes the probes off all executables: no program runs any more when this returns.
     pub fn release(&mut self, probes: &mut Probes) {
         for target in std::mem::take(&mut self.targets) {
-            self.detach(target, probes);
+            detach(target, probes);
         }
     }
 
@@ -261,8 +251,8 @@ impl Kubelets {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
     }
 
-    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless nobody would
-    /// notice that it is written to.
+    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless it could
+    /// be written to meanwhile.
     pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
@@ -271,9 +261,9 @@ impl Kubelets {
             if target.processes.is_empty() && before > 0 {
                 // The one that went idle last is the last to lose its probes.
                 let target = self.targets.remove(index);
-                match target.watched {
+                match target.lease {
                     Some(_) => self.targets.push(target),
-                    None => self.detach(target, probes),
+                    None => detach(target, probes),
                 }
                 return;
             }
@@ -286,6 +276,12 @@ impl Kubelets {
         let processes = self.targets.iter().map(|target| target.processes.len()).sum();
         Status { attached, processes, refused: self.refused.clone() }
     }
+}
+
+/// Takes the probes off, and only then lets go of the file.
+fn detach(target: Target, probes: &mut Probes) {
+    probes.detach(target.attachment);
+    drop(target.lease);
 }
 
 /// The file that lies where the executable of a process was, opened, if it is another one.
