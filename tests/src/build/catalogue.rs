@@ -190,6 +190,36 @@ pub fn audit_policy() -> Recipe {
     }
 }
 
+/// The programs whose source is `tests/go-server`, a module of its own that pins what `tests/kubernetes/1.36.3` pins: most of it is compiled
+/// already where the kubelet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerProgram {
+    /// `kubeletserver`: the kubelet's real HTTP server without a kubelet behind it, for machines where no container can run.
+    KubeletServer,
+    /// `fewcaps`: runs a program as root with few capabilities.
+    FewCaps,
+}
+
+impl ServerProgram {
+    /// How it is made.
+    pub fn recipe(self) -> Recipe {
+        let release = Release::V1_36;
+        let (name, package) = match self {
+            Self::KubeletServer => ("kubeletserver", "kubewitness.dev/tests-server"),
+            Self::FewCaps => ("fewcaps", "kubewitness.dev/tests-server/fewcaps"),
+        };
+        Recipe {
+            name,
+            package: package.to_owned(),
+            module: tests_folder().join("go-server"),
+            toolchain: release.toolchain,
+            tags: "",
+            linker_flags: release.linker_flags(),
+            folder: format!("go/server-{}", release.toolchain),
+        }
+    }
+}
+
 /// How etcd 3.6.6 is made.
 pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
@@ -306,6 +336,7 @@ mod tests {
             (AlertmanagerProgram::Amtool.recipe(), "github.com/prometheus/alertmanager v0.31.1"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
             (audit_policy(), "k8s.io/apiserver v0.36.3"),
+            (ServerProgram::KubeletServer.recipe(), "k8s.io/kubernetes v1.36.3"),
         ];
         for (recipe, pin) in pins {
             let pinned = fs::read_to_string(recipe.module.join("go.mod")).unwrap();

@@ -14,8 +14,8 @@ use std::process::Command;
 use std::time::Instant;
 
 pub use catalogue::{
-    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, Release, audit_policy, etcd, helm,
-    kube_proxy,
+    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, Release, ServerProgram,
+    audit_policy, etcd, helm, kube_proxy,
 };
 
 /// Bytes that must be free in the cache's file system before a build starts: the module and build caches of one kubelet take about 4 GB.
