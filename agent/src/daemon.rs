@@ -1,5 +1,7 @@
 //! The loop of the daemon: waits for the kernel, drains the rings, and hands on what was judged. The only place where the stages meet.
 
+mod upkeep;
+
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
@@ -21,9 +23,11 @@ use crate::{
     observation::{Process, Timestamp},
     probe::{Counts, ProbeError, Probes, Rings, Way},
     rbac::{Kind, Update},
+    selfcheck::Check,
     target::{AdoptError, Kubelets, Places, Status, blindness, listeners, netns, own_netns},
     witness::{Outcome, Witness},
 };
+use upkeep::Upkeep;
 
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
 const IN_FLIGHT: usize = 16_384;
@@ -74,6 +78,10 @@ pub enum News {
     RbacSynced(bool),
     /// What is watched changed.
     Status(Status),
+    /// The agent looked at itself: fine, or what is wrong.
+    Checked(Check, Option<String>),
+    /// What was wrong was put right, and something may have gone unseen meanwhile.
+    Mended(Check),
 }
 
 /// Why the daemon cannot go on.
@@ -111,6 +119,7 @@ pub struct Daemon<F> {
     /// Why there may be a kubelet that nobody finds.
     blindness: Option<String>,
     undecodable: u64,
+    upkeep: Upkeep,
     tell: F,
 }
 
@@ -138,6 +147,7 @@ impl<F: FnMut(News)> Daemon<F> {
             foreign: BTreeSet::new(),
             blindness: blindness(),
             undecodable: 0,
+            upkeep: Upkeep::new(),
             believed,
             options,
             probes,
@@ -182,7 +192,8 @@ impl<F: FnMut(News)> Daemon<F> {
             }
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                self.count()?;
+                let counts = self.count()?;
+                self.look_after(counts)?;
             }
         }
     }
@@ -218,13 +229,14 @@ impl<F: FnMut(News)> Daemon<F> {
         let in_flight = self.witness.stop();
         self.tell_all(in_flight);
         self.probes.log();
-        self.count()
+        self.count()?;
+        Ok(())
     }
 
-    fn count(&mut self) -> Result<(), DaemonError> {
+    fn count(&mut self) -> Result<Counts, DaemonError> {
         let counts = self.probes.counts()?;
         (self.tell)(News::Counts(counts));
-        Ok(())
+        Ok(counts)
     }
 
     /// Whether to stop, and which watched processes ended.
@@ -272,7 +284,10 @@ impl<F: FnMut(News)> Daemon<F> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Verdict(verdict) => (self.tell)(News::Verdict(verdict)),
-                Outcome::Connection(step) => (self.tell)(News::Connection(step)),
+                Outcome::Connection(step) => {
+                    self.upkeep.connection(step);
+                    (self.tell)(News::Connection(step));
+                }
                 Outcome::Listening { process, netns } => self.listens(&process, netns),
             }
         }

@@ -151,6 +151,9 @@ func pod(namespace, name string) *v1.Pod {
 }
 
 func (h *host) GetPodByName(namespace, name string) (*v1.Pod, bool) {
+	if name == "panic" {
+		panic("asked for the pod of that name")
+	}
 	return pod(namespace, name), true
 }
 func (h *host) GetPods() []*v1.Pod                                { return []*v1.Pod{pod("default", "web")} }

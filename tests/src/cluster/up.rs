@@ -131,7 +131,7 @@ fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), Cluste
     }
     cluster.service_account("default")?;
     cluster.start_pod(POD, "default")?;
-    let record = json!({"address": address, "kubelet": cluster.kubelet.version(), "apiServer": cluster.api_server.version(), "controllers": cluster.controllers});
+    let record = json!({"address": address, "kubelet": cluster.kubelet.to_string(), "apiServer": cluster.api_server.to_string(), "controllers": cluster.controllers});
     write(&layout.record(), &record.to_string())
 }
 
