@@ -44,7 +44,7 @@ impl Witness {
     fn attach(server: &Server, way: Way) -> Self {
         let (mut probes, rings) = Probes::load(&[server.port], way).unwrap();
         probes.believe_netns(own_netns().unwrap()).unwrap();
-        let attachment = probes.attach(&server.executable, &server.plan).unwrap();
+        let attachment = probes.attach(&server.executable, server.plan).unwrap();
         Self { probes, rings, attachment }
     }
 
@@ -134,7 +134,7 @@ fn when_all_sites_are_taken_it_is_said_and_one_that_goes_makes_room() {
     let mut witness = Witness::attach(&server, Way::Multi);
     let mut more = Vec::new();
     let refused = loop {
-        match witness.probes.attach(&server.executable, &server.plan) {
+        match witness.probes.attach(&server.executable, server.plan) {
             Ok(attachment) => more.push(attachment),
             Err(error) => break error,
         }
@@ -148,7 +148,7 @@ fn when_all_sites_are_taken_it_is_said_and_one_that_goes_makes_room() {
     assert_eq!(witness.until(&server, 2 * attached), all(2 * attached));
     let freed = more.pop().unwrap();
     witness.probes.detach(freed);
-    let again = witness.probes.attach(&server.executable, &server.plan).unwrap();
+    let again = witness.probes.attach(&server.executable, server.plan).unwrap();
     more.push(again);
     for attachment in more {
         witness.probes.detach(attachment);

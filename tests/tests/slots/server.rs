@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -20,8 +21,11 @@ pub(crate) struct Server {
     folder: PathBuf,
     pub(crate) port: u16,
     pub(crate) executable: PathBuf,
-    pub(crate) plan: Plan,
+    pub(crate) plan: &'static Plan,
 }
+
+/// All copies are alike.
+static PLAN: OnceLock<Plan> = OnceLock::new();
 
 impl Server {
     pub(crate) fn start(name: &str) -> Self {
@@ -29,8 +33,9 @@ impl Server {
         let _left = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         let executable = folder.join("kubeletserver");
-        fs::copy(ServerProgram::KubeletServer.recipe().build().unwrap(), &executable).unwrap();
-        let plan = plan(&fs::read(&executable).unwrap()).unwrap();
+        let program = ServerProgram::KubeletServer.recipe().build().unwrap();
+        fs::copy(&program, &executable).unwrap();
+        let plan = PLAN.get_or_init(|| plan(&fs::read(program).unwrap()).unwrap());
         let port = free_port();
         let child = Command::new(&executable).args(["--port", &port.to_string()]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
         let this = Self { child: child.unwrap(), folder, port, executable, plan };
