@@ -14,6 +14,7 @@ mod progress;
 mod project;
 mod setup;
 mod test;
+mod torture;
 
 use std::env;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ const COMMANDS: &[Command] = &[
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
+    ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
 ];
 
 const EXAMPLES: &str = "\
@@ -92,6 +94,7 @@ mod tests {
             &["bench", "lunch"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
+            &["torture", "--only", "lunch"],
         ] {
             let args: Vec<String> = typed.iter().map(ToString::to_string).collect();
             let error = dispatch(&args).expect_err("must be refused");

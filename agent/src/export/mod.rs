@@ -11,11 +11,15 @@ mod notices;
 mod outputs;
 pub mod policy;
 mod recorder;
+mod restraint;
 pub mod sink;
 pub mod webhook;
+mod weight;
 
 pub use clock::Clock;
 pub use health::{Health, Readiness};
 pub use notices::Notices;
 pub use outputs::Outputs;
 pub use recorder::{Recorder, Seen};
+pub use restraint::Restraint;
+pub use weight::Weight;

@@ -5,6 +5,7 @@ mod find;
 mod place;
 pub mod plan;
 mod presence;
+mod rewritten;
 mod watch;
 
 pub use find::{blindness, executable, listeners, netns, own_netns};

@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
+    fs::{self, File},
     io, mem,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,6 +16,7 @@ use super::{
     find::FileId,
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
+    rewritten::{Rewritten, Watched},
 };
 use crate::probe::{Attachment, Mapped, ProbeError, Probes};
 
@@ -71,6 +73,8 @@ struct Target {
     plan: Plan,
     attachment: Attachment,
     processes: Vec<(u32, OwnedFd)>,
+    /// `None` where writes to it would not be noticed: then it is not probed for longer than it runs.
+    watched: Option<Watched>,
 }
 
 impl Target {
@@ -110,6 +114,9 @@ pub struct Kubelets {
     targets: Vec<Target>,
     refused: Option<String>,
     others: VecDeque<(FileId, PlanError)>,
+    rewritten: Rewritten,
+    /// The files that were found in the places of those that run, when that was last looked at.
+    successors: Vec<FileId>,
 }
 
 impl Kubelets {
@@ -140,11 +147,66 @@ impl Kubelets {
             target.processes.push((pid, life));
             return Ok(None);
         }
-        let plan = self.plan(&path, file).map_err(unreadable)?.map_err(|source| AdoptError::Plan { pid, source })?;
+        self.attach(pid, &path, file, vec![(pid, life)], probes).map(Some)
+    }
+
+    /// Plans and probes a file, and returns the index of its target.
+    fn attach(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        file: FileId,
+        processes: Vec<(u32, OwnedFd)>,
+        probes: &mut Probes,
+    ) -> Result<usize, AdoptError> {
+        let plan = self.plan(path, file).map_err(|source| AdoptError::Executable { pid, source })?;
+        let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
-        let attachment = probes.attach(&path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
-        self.targets.push(Target { file, plan, attachment, processes: vec![(pid, life)] });
-        Ok(Some(self.targets.len() - 1))
+        let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
+        let watched = self.rewritten.watch(path);
+        self.targets.push(Target { file, plan, attachment, processes, watched });
+        Ok(self.targets.len() - 1)
+    }
+
+    /// Looks at whether another file lies in the place of one that runs, as after an upgrade: it will be run at the next start, and is probed
+    /// before, so that its first request is seen. To be called every second or so; a file that is the same at two looks is whole. Returns the
+    /// plan of a new one.
+    pub fn prepare(&mut self, probes: &mut Probes) -> Option<Result<&Plan, AdoptError>> {
+        let places: Vec<_> = self.targets.iter().filter_map(|target| Some((target.processes.first()?.0, target.file))).collect();
+        let found: Vec<_> =
+            places.into_iter().filter_map(|(pid, file)| successor(pid, file).map(|(open, next)| (pid, open, next))).collect();
+        let before = std::mem::replace(&mut self.successors, found.iter().map(|(_, _, file)| *file).collect());
+        let is_new = |file: &FileId| {
+            before.contains(file)
+                && !self.targets.iter().any(|target| target.file == *file)
+                && !self.others.iter().any(|(other, _)| other == file)
+        };
+        let (pid, open, file) = found.into_iter().find(|(_, _, file)| is_new(file))?;
+        // By its descriptor: what is planned and what is probed is one file, whatever its name leads to by then.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        let attached = self.attach(pid, &path, file, Vec::new(), probes);
+        Some(attached.map(|index| &self.targets[index].plan))
+    }
+
+    /// What becomes readable when a file that is probed was written to.
+    pub fn writes(&self) -> Option<BorrowedFd<'_>> {
+        self.rewritten.descriptor()
+    }
+
+    /// Takes the probes off the files that were written to; how many these were.
+    pub fn rewritten(&mut self, probes: &mut Probes) -> usize {
+        let written = self.rewritten.take();
+        let (gone, kept) = self.targets.drain(..).partition(|target| target.watched.is_some_and(|watched| written.contains(&watched)));
+        self.targets = kept;
+        let gone: Vec<Target> = gone;
+        gone.into_iter().map(|target| self.detach(target, probes)).count()
+    }
+
+    fn detach(&self, target: Target, probes: &mut Probes) {
+        probes.detach(target.attachment);
+        if let Some(watched) = target.watched {
+            self.rewritten.forget(watched);
+        }
     }
 
     fn plan(&mut self, path: &Path, file: FileId) -> io::Result<Result<Plan, PlanError>> {
@@ -163,14 +225,15 @@ impl Kubelets {
     fn make_room(&mut self, probes: &mut Probes) {
         while self.targets.iter().filter(|target| target.processes.is_empty()).count() >= IDLE_FILES {
             let Some(index) = self.targets.iter().position(|target| target.processes.is_empty()) else { return };
-            probes.detach(self.targets.remove(index).attachment);
+            let target = self.targets.remove(index);
+            self.detach(target, probes);
         }
     }
 
     /// Takes the probes off all executables: no program runs any more when this returns.
     pub fn release(&mut self, probes: &mut Probes) {
-        for target in self.targets.drain(..) {
-            probes.detach(target.attachment);
+        for target in std::mem::take(&mut self.targets) {
+            self.detach(target, probes);
         }
     }
 
@@ -198,8 +261,9 @@ impl Kubelets {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
     }
 
-    /// A process ended. Its executable stays probed: the next process of it is covered from its first request.
-    pub fn gone(&mut self, pid: u32) {
+    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless nobody would
+    /// notice that it is written to.
+    pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
             let before = target.processes.len();
@@ -207,7 +271,10 @@ impl Kubelets {
             if target.processes.is_empty() && before > 0 {
                 // The one that went idle last is the last to lose its probes.
                 let target = self.targets.remove(index);
-                self.targets.push(target);
+                match target.watched {
+                    Some(_) => self.targets.push(target),
+                    None => self.detach(target, probes),
+                }
                 return;
             }
         }
@@ -219,4 +286,15 @@ impl Kubelets {
         let processes = self.targets.iter().map(|target| target.processes.len()).sum();
         Status { attached, processes, refused: self.refused.clone() }
     }
+}
+
+/// The file that lies where the executable of a process was, opened, if it is another one.
+fn successor(pid: u32, file: FileId) -> Option<(File, FileId)> {
+    let place = fs::read_link(executable(pid)).ok()?;
+    // Of a file that was replaced the kernel says so (`d_path`), behind its name.
+    let place = place.to_str()?;
+    let place = place.strip_suffix(" (deleted)").unwrap_or(place);
+    let open = File::open(format!("/proc/{pid}/root{place}")).ok()?;
+    let next = FileId::of_open(&open).ok()?;
+    (next != file).then_some((open, next))
 }

@@ -196,7 +196,7 @@ fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
     })
 }
 
-fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+pub(super) fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     let layout = &cluster.layout;
     process::start(layout, "kubelet", &cluster.kubelet_binary(), &config::kubelet_arguments(layout, cluster.address))?;
     wait(layout, "the kubelet did not listen on port 10250", "kubelet", || Ok(cluster.kubelet_pid().is_some_and(|pid| listens(pid, 10250))))

@@ -38,8 +38,9 @@ pub struct Metrics {
     self_check_failed: IntGaugeVec,
     self_check_mended: IntCounterVec,
     coverage_known: IntGauge,
-    unseen: IntCounter,
+    uncovered: IntCounter,
     records_lost: IntCounterVec,
+    unseen: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
     events: EventFigures,
@@ -149,14 +150,19 @@ impl Metrics {
                 "kubewitness_coverage_known",
                 "1 while the kubelet's own counters are read and compared with what was seen.",
             )?,
-            unseen: register.counter(
-                "kubewitness_requests_unseen_total",
-                "Requests that the kubelet counted and that were not seen, at least.",
+            uncovered: register.counter(
+                "kubewitness_requests_uncovered_total",
+                "Requests that the kubelet counted and that no probe told of, at least.",
             )?,
             rbac_synced: register.gauge("kubewitness_rbac_synced", "1 while the RBAC objects are known, 0 where they are not or are not watched.")?,
             records_lost: register.counters(
                 "kubewitness_records_lost_total",
                 "Records of the kernel programs that were lost, by ring, or held back because memory contradicted the plan.",
+                &["class"],
+            )?,
+            unseen: register.counters(
+                "kubewitness_requests_unseen_total",
+                "Requests that are over and of which no record found room, by ring: with kubewitness_requests_total they are all that the kubelet served.",
                 &["class"],
             )?,
             incomplete: register.counters("kubewitness_requests_incomplete_total", "Requests of which something was not seen, by what.", &["reason"])?,
@@ -222,6 +228,12 @@ impl Metrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
+    /// The kernel programs' own count of requests of which nothing arrived, since they were loaded.
+    pub fn requests_unseen(&self, class: LostRecords, total: u64) {
+        let counter = self.unseen.with_label_values(&[class.as_str()]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
     /// The kubelets that are watched from now on, and whether the agent can be relied upon.
     pub fn kubelets(&self, kubelets: &[KubeletInfo], well: bool) {
         self.kubelet_info.reset();
@@ -250,8 +262,8 @@ impl Metrics {
     }
 
     /// The kubelet counted requests that were not seen.
-    pub fn requests_unseen(&self, requests: u64) {
-        self.unseen.inc_by(requests);
+    pub fn requests_uncovered(&self, requests: u64) {
+        self.uncovered.inc_by(requests);
     }
 
     /// Whether the RBAC objects are known.
