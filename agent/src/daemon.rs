@@ -21,7 +21,7 @@ use crate::{
     exchange::ConnectionStep,
     judge::{Policy, Verdict},
     observation::{Process, Timestamp},
-    probe::{Counts, ProbeError, Probes, Rings},
+    probe::{Counts, ProbeError, Probes, Rings, Way},
     rbac::{Kind, Update},
     selfcheck::Check,
     target::{AdoptError, Kubelets, Places, Status, blindness, listeners, netns, own_netns},
@@ -128,7 +128,8 @@ impl<F: FnMut(News)> Daemon<F> {
     /// the channel should be bounded, and nobody waits for it here.
     pub fn start(options: Options, rbac: Option<Receiver<Update>>, tell: F) -> Result<Self, DaemonError> {
         let ports = [options.port, options.read_only_port];
-        let (mut probes, rings) = Probes::load(&ports)?;
+        let way = Way::of_this_kernel().map_err(ProbeError::from)?;
+        let (mut probes, rings) = Probes::load(&ports, way)?;
         let own = own_netns().map_err(|source| DaemonError::System { what: "the agent's network namespace cannot be told", source })?;
         // In a container without the host's PID namespace process 1 is the container's own, whose namespace is the agent's.
         let believed: BTreeSet<u32> = [Some(own), netns(1).ok()].into_iter().flatten().collect();
@@ -325,7 +326,8 @@ impl<F: FnMut(News)> Daemon<F> {
         let start = Instant::now();
         if let Some(plan) = self.kubelets.adopt(pid, &mut self.probes)? {
             let took = start.elapsed();
-            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, ?took, "attached to a kubelet");
+            let by = self.probes.way();
+            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, %by, ?took, "attached to a kubelet");
         }
         // It was found where it was looked for.
         self.blindness = None;

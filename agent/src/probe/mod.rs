@@ -1,6 +1,7 @@
 //! The kernel side of the house: load the programs, attach them to a planned executable, drain the rings.
 //!
-//! The only module with `unsafe`: to map a file, to hold a lease on one, and to tell aya which plain structs may be copied into a map.
+//! The only module with `unsafe`: to map a file, to hold a lease on one, to ask the kernel for a perf event, and to tell aya which plain structs
+//! may be copied into a map.
 
 mod decode;
 mod kernel_btf;
@@ -9,6 +10,7 @@ mod lease;
 mod load;
 mod mapped;
 mod rings;
+mod way;
 
 pub use decode::{DecodeError, Decoded, decode};
 pub use kernel_btf::{BtfError, kernel_offsets};
@@ -16,3 +18,4 @@ pub use lease::Lease;
 pub use load::{Attachment, Counts, ProbeError, Probes};
 pub use mapped::Mapped;
 pub use rings::Rings;
+pub use way::{NoWay, Way};
