@@ -1,5 +1,7 @@
 //! The loop of the daemon: waits for the kernel, drains the rings, and hands on what was judged. The only place where the stages meet.
 
+mod upkeep;
+
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
@@ -19,11 +21,13 @@ use crate::{
     exchange::ConnectionStep,
     judge::{Policy, Verdict},
     observation::{Process, Timestamp},
-    probe::{Counts, ProbeError, Probes, Rings},
+    probe::{Counts, ProbeError, Probes, Rings, Way},
     rbac::{Kind, Update},
+    selfcheck::Check,
     target::{AdoptError, Kubelets, Places, Status, blindness, listeners, netns, own_netns},
     witness::{Outcome, Witness},
 };
+use upkeep::Upkeep;
 
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
 const IN_FLIGHT: usize = 16_384;
@@ -74,6 +78,10 @@ pub enum News {
     RbacSynced(bool),
     /// What is watched changed.
     Status(Status),
+    /// The agent looked at itself: fine, or what is wrong.
+    Checked(Check, Option<String>),
+    /// What was wrong was put right, and something may have gone unseen meanwhile.
+    Mended(Check),
 }
 
 /// Why the daemon cannot go on.
@@ -111,6 +119,7 @@ pub struct Daemon<F> {
     /// Why there may be a kubelet that nobody finds.
     blindness: Option<String>,
     undecodable: u64,
+    upkeep: Upkeep,
     tell: F,
 }
 
@@ -119,7 +128,8 @@ impl<F: FnMut(News)> Daemon<F> {
     /// the channel should be bounded, and nobody waits for it here.
     pub fn start(options: Options, rbac: Option<Receiver<Update>>, tell: F) -> Result<Self, DaemonError> {
         let ports = [options.port, options.read_only_port];
-        let (mut probes, rings) = Probes::load(&ports)?;
+        let way = Way::of_this_kernel().map_err(ProbeError::from)?;
+        let (mut probes, rings) = Probes::load(&ports, way)?;
         let own = own_netns().map_err(|source| DaemonError::System { what: "the agent's network namespace cannot be told", source })?;
         // In a container without the host's PID namespace process 1 is the container's own, whose namespace is the agent's.
         let believed: BTreeSet<u32> = [Some(own), netns(1).ok()].into_iter().flatten().collect();
@@ -137,6 +147,7 @@ impl<F: FnMut(News)> Daemon<F> {
             foreign: BTreeSet::new(),
             blindness: blindness(),
             undecodable: 0,
+            upkeep: Upkeep::new(),
             believed,
             options,
             probes,
@@ -181,7 +192,8 @@ impl<F: FnMut(News)> Daemon<F> {
             }
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                self.count()?;
+                let counts = self.count()?;
+                self.look_after(counts)?;
             }
         }
     }
@@ -217,13 +229,14 @@ impl<F: FnMut(News)> Daemon<F> {
         let in_flight = self.witness.stop();
         self.tell_all(in_flight);
         self.probes.log();
-        self.count()
+        self.count()?;
+        Ok(())
     }
 
-    fn count(&mut self) -> Result<(), DaemonError> {
+    fn count(&mut self) -> Result<Counts, DaemonError> {
         let counts = self.probes.counts()?;
         (self.tell)(News::Counts(counts));
-        Ok(())
+        Ok(counts)
     }
 
     /// Whether to stop, and which watched processes ended.
@@ -271,7 +284,10 @@ impl<F: FnMut(News)> Daemon<F> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Verdict(verdict) => (self.tell)(News::Verdict(verdict)),
-                Outcome::Connection(step) => (self.tell)(News::Connection(step)),
+                Outcome::Connection(step) => {
+                    self.upkeep.connection(step);
+                    (self.tell)(News::Connection(step));
+                }
                 Outcome::Listening { process, netns } => self.listens(&process, netns),
             }
         }
@@ -302,7 +318,8 @@ impl<F: FnMut(News)> Daemon<F> {
         let start = Instant::now();
         if let Some(plan) = self.kubelets.adopt(pid, &mut self.probes)? {
             let took = start.elapsed();
-            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, ?took, "attached to a kubelet");
+            let by = self.probes.way();
+            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, %by, ?took, "attached to a kubelet");
         }
         // It was found where it was looked for.
         self.blindness = None;

@@ -289,9 +289,13 @@ pub enum Counter {
     Disbelieved = 3,
     /// Hits whose registers or memory contradict the plan: nothing was reported.
     Contradicted = 4,
+    /// Requests that began in a believed process, whether or not their records found room: what the kubelet itself counts too.
+    Begun = 5,
+    /// TCP sockets of this machine that changed their state, on whatever port: as long as it moves, the tracepoint is alive.
+    Transitions = 6,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 7;
 }

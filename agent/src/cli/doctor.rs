@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::run::Ports;
 use crate::{
-    probe::Mapped,
+    probe::{Mapped, Way},
     target::{
         doctor::{Finding, State, node},
         plan::{Plan, plan},
@@ -54,6 +54,9 @@ enum Output {
 struct Report {
     /// What must be in place on this node; empty for a file.
     preconditions: Vec<Finding>,
+    /// How programs would be put on instructions; absent for a file, and where there is no way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachment: Option<Way>,
     kubelets: Vec<Kubelet>,
 }
 
@@ -74,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = match &args.kubelet_file {
         Some(file) => {
             let bytes = Mapped::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Report { preconditions: Vec::new(), kubelets: vec![Kubelet::new(None, file.clone(), &bytes)] }
+            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![Kubelet::new(None, file.clone(), &bytes)] }
         }
         None => of_node(args),
     };
@@ -100,7 +103,7 @@ fn of_node(args: &Args) -> Report {
             Err(error) => Kubelet { pid: Some(*pid), file, plan: None, problem: Some(format!("cannot be read: {error}")) },
         }
     });
-    Report { kubelets: kubelets.collect(), preconditions: node.preconditions }
+    Report { kubelets: kubelets.collect(), preconditions: node.preconditions, attachment: node.attachment }
 }
 
 impl Kubelet {

@@ -4,6 +4,7 @@ pub mod audit;
 mod bucket;
 mod clock;
 pub mod guard;
+mod health;
 pub mod http;
 pub mod metrics;
 mod notices;
@@ -14,6 +15,7 @@ pub mod sink;
 pub mod webhook;
 
 pub use clock::Clock;
+pub use health::{Health, Readiness};
 pub use notices::Notices;
 pub use outputs::Outputs;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, Seen};

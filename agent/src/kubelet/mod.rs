@@ -3,6 +3,7 @@
 //! Every fact here is from `k8s.io/kubernetes/pkg/kubelet/server` (`server.go`, `auth.go`), releases 1.29 to 1.37.
 
 mod access;
+mod counters;
 mod endpoint;
 mod query;
 mod subresource;
@@ -10,6 +11,7 @@ mod transport;
 mod verb;
 
 pub use access::{Access, AccessKind, Grant, Why};
+pub use counters::Counters;
 pub use endpoint::{Endpoint, MetricsPage, PodTarget};
 pub use query::{Query, redact_commands};
 pub use subresource::Subresource;

@@ -4,8 +4,9 @@ pub mod doctor;
 mod find;
 mod place;
 pub mod plan;
+mod presence;
 mod watch;
 
 pub use find::{blindness, executable, listeners, netns, own_netns};
 pub use place::Places;
-pub use watch::{AdoptError, Kubelets, Status};
+pub use watch::{AdoptError, Kubelets, Presence, Status};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -14,6 +14,7 @@ use super::{
     executable,
     find::FileId,
     plan::{Plan, PlanError, plan},
+    presence::bare_sites,
 };
 use crate::probe::{Attachment, Mapped, ProbeError, Probes};
 
@@ -59,6 +60,8 @@ pub enum AdoptError {
 pub struct Status {
     /// The plans of the executables that are attached and run.
     pub attached: Vec<Plan>,
+    /// How many processes run them.
+    pub processes: usize,
     /// Why the last process that should have been watched is not.
     pub refused: Option<String>,
 }
@@ -68,6 +71,37 @@ struct Target {
     plan: Plan,
     attachment: Attachment,
     processes: Vec<(u32, OwnedFd)>,
+}
+
+impl Target {
+    /// The functions whose probes are gone from the memory of one of its processes.
+    fn bare(&self) -> io::Result<Vec<String>> {
+        let mut bare = Vec::new();
+        for (pid, _) in &self.processes {
+            bare.extend(bare_sites(*pid, &self.plan.sites)?.into_iter().map(|site| site.symbol.clone()));
+        }
+        Ok(bare)
+    }
+
+    fn attach_anew(&mut self, probes: &mut Probes) -> Result<(), String> {
+        let Some((pid, _)) = self.processes.first() else { return Ok(()) };
+        // The new ones come after the old ones are gone: both at once would report each request twice.
+        probes.detach(mem::take(&mut self.attachment));
+        self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
+        match self.bare().unwrap_or_default().first() {
+            Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the probes are where they should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Functions whose probes were gone, and are back.
+    pub mended: Vec<String>,
+    /// Why that could not be seen.
+    pub unknown: Option<String>,
 }
 
 /// The kubelets of this node.
@@ -140,6 +174,25 @@ impl Kubelets {
         }
     }
 
+    /// Looks whether the probes are in the memory of each kubelet, and puts back those that are gone.
+    ///
+    /// # Errors
+    /// If they cannot be put back, with the reason.
+    pub fn mend(&mut self, probes: &mut Probes) -> Result<Presence, String> {
+        let mut presence = Presence::default();
+        for target in self.targets.iter_mut().filter(|target| !target.processes.is_empty()) {
+            match target.bare() {
+                Err(error) => presence.unknown = Some(error.to_string()),
+                Ok(bare) if bare.is_empty() => {}
+                Ok(bare) => {
+                    target.attach_anew(probes)?;
+                    presence.mended.extend(bare);
+                }
+            }
+        }
+        Ok(presence)
+    }
+
     /// Descriptors that become readable when a watched process ends, with its id.
     pub fn lives(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
@@ -163,6 +216,7 @@ impl Kubelets {
     /// What is watched now.
     pub fn status(&self) -> Status {
         let attached = self.targets.iter().filter(|target| !target.processes.is_empty()).map(|target| target.plan.clone()).collect();
-        Status { attached, refused: self.refused.clone() }
+        let processes = self.targets.iter().map(|target| target.processes.len()).sum();
+        Status { attached, processes, refused: self.refused.clone() }
     }
 }

@@ -8,6 +8,7 @@ use crate::exchange::Gap;
 use crate::export::audit::AuditStage;
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Subresource, Transport, Verb};
+use crate::selfcheck::Check;
 
 /// The ports that a kubelet serves its API on by default.
 const PORTS: [&str; 2] = ["10250", "10255"];
@@ -30,6 +31,10 @@ pub(super) fn create(metrics: &Metrics) {
     }
     for class in LostRecords::ALL {
         metrics.records_lost.with_label_values(&[class.as_str()]);
+    }
+    for check in Check::ALL {
+        metrics.self_check_failed.with_label_values(&[check.as_str()]);
+        metrics.self_check_mended.with_label_values(&[check.as_str()]);
     }
     for gap in Gap::ALL {
         metrics.incomplete.with_label_values(&[gap.as_str()]);
