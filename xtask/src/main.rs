@@ -3,10 +3,12 @@
 //! Builds with the stable Rust that is at hand; the project's own toolchain is put in place by [`setup`].
 
 mod args;
+mod auditable;
 mod bench;
 mod build;
 mod cluster;
 mod demo;
+mod fuzz;
 mod image;
 mod machine;
 mod progress;
@@ -29,6 +31,7 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
 ];
 
@@ -86,6 +89,7 @@ mod tests {
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],
+            &["fuzz", "--only", "lunch"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
         ] {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Recorder,
+        Attempts, Clock, Recorder,
         audit::{self, Auditor},
         http::Readiness,
         metrics::Metrics,
@@ -125,8 +125,17 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder =
-        Recorder { metrics, auditor, policy, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder = Recorder {
+        metrics,
+        auditor,
+        policy,
+        outputs,
+        readiness,
+        clock: read_clock(),
+        read_clock,
+        counts: Counts::default(),
+        attempts: Attempts::default(),
+    };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,

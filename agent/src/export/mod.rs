@@ -1,7 +1,7 @@
 //! What leaves the agent: audit events as JSON lines, metrics, and the HTTP server that shows them.
 
 pub mod audit;
-mod bucket;
+pub(crate) mod bucket;
 mod clock;
 pub mod guard;
 pub mod http;
@@ -16,4 +16,4 @@ pub mod webhook;
 pub use clock::Clock;
 pub use notices::Notices;
 pub use outputs::Outputs;
-pub use recorder::Recorder;
+pub use recorder::{Attempts, Recorder};

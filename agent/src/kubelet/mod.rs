@@ -4,6 +4,7 @@
 
 mod access;
 mod endpoint;
+mod fuzz;
 mod query;
 mod subresource;
 mod transport;
@@ -11,6 +12,7 @@ mod verb;
 
 pub use access::{Access, AccessKind, Grant, Why};
 pub use endpoint::{Endpoint, MetricsPage, PodTarget};
+pub use fuzz::fuzz_entry;
 pub use query::{Query, redact_commands};
 pub use subresource::Subresource;
 pub use transport::Transport;

@@ -174,6 +174,13 @@ fn socket(fields: Fields<'_>, time: Timestamp, tgid: u32) -> Result<Socket, Deco
     })
 }
 
+/// The process that a record is of, in the agent's PID namespace; `None` for connections, which are anybody's, and for what is no record.
+pub fn sender(record: &Bytes) -> Option<u32> {
+    let fields = Fields(record);
+    let is_socket = fields.u8(offset_of!(wire::Header, kind)).ok()? == wire::Kind::Socket as u8;
+    if is_socket { None } else { fields.u32(offset_of!(wire::Header, tgid)).ok() }
+}
+
 /// An HTTP status; what does not fit is none.
 fn status(value: u32) -> u16 {
     u16::try_from(value).unwrap_or(0)

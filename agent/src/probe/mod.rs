@@ -6,11 +6,9 @@ mod decode;
 mod kernel_btf;
 mod kernel_log;
 mod load;
-mod mapped;
 mod rings;
 
-pub use decode::{DecodeError, Decoded, decode};
+pub use decode::{DecodeError, Decoded, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use load::{Attachment, Counts, ProbeError, Probes};
-pub use mapped::Mapped;
 pub use rings::Rings;

@@ -24,8 +24,12 @@ pub(super) struct FileId {
 impl FileId {
     /// The identity of the file at a path.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(path)?;
-        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) })
+        Ok(Self::from_metadata(&fs::metadata(path)?))
+    }
+
+    /// The identity of the file that this was read of.
+    pub(super) fn from_metadata(meta: &fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) }
     }
 }
 

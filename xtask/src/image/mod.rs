@@ -1,6 +1,6 @@
 //! `cargo xtask image`: the static binary as an OCI image, with a bill of materials beside it.
 
-mod inventory;
+pub(crate) mod inventory;
 mod notices;
 mod sbom;
 mod verify;

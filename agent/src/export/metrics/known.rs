@@ -8,6 +8,7 @@ use crate::exchange::Gap;
 use crate::export::audit::AuditStage;
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Subresource, Transport, Verb};
+use crate::target::Disbelief;
 
 /// The ports that a kubelet serves its API on by default.
 const PORTS: [&str; 2] = ["10250", "10255"];
@@ -37,6 +38,10 @@ pub(super) fn create(metrics: &Metrics) {
     for stage in AuditStage::WRITTEN {
         metrics.events.omitted.with_label_values(&[stage.as_str()]);
     }
+    for why in Disbelief::KINDS {
+        metrics.disbelieved.with_label_values(&[why]);
+    }
+    metrics.disbelieved_hits.with_label_values(&[] as &[&str]);
     for why in SilentConnection::ALL {
         metrics.silent_connections.with_label_values(&[why.as_str()]);
     }

@@ -9,6 +9,7 @@ mod check;
 mod deferred;
 mod entry;
 mod error;
+mod fuzz;
 mod layout;
 mod panicking;
 #[cfg(test)]
@@ -18,10 +19,11 @@ mod version;
 
 pub use check::{Attributes, Place};
 pub use error::{Doubt, PlanError};
+pub use fuzz::fuzz_entry;
 
 use kubewitness_wire::{Layout, Register, Site};
 
-use crate::gobin::{Architecture, Executable, Function};
+use crate::gobin::{Architecture, Executable, Function, Source};
 use body::Body;
 
 /// All that is needed to observe one kubelet.
@@ -104,9 +106,9 @@ const FILTER: &str = "InstallAuthFilter.func1";
 const RECOVER: &str = "runtime.gorecover";
 const TRY_UPGRADE: &str = "k8s.io/apimachinery/pkg/util/proxy.(*UpgradeAwareHandler).tryUpgrade";
 
-/// Plans the executable in these bytes, typically memory-mapped.
-pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
-    let executable = Executable::parse(bytes)?;
+/// Plans an executable.
+pub fn plan<'a>(source: impl Into<Source<'a>>) -> Result<Plan, PlanError> {
+    let executable = Executable::parse(source)?;
     let functions = executable.functions(|name| is_filter(name) || version::tells(name) || SINGLE.contains(&name))?;
     let named = |symbol: &'static str| functions.iter().find(|f| f.name == symbol).ok_or(PlanError::Function { symbol });
     let serve_http = named(SERVE_HTTP).map_err(|_| PlanError::NotAKubelet)?;
@@ -135,8 +137,8 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
     let build = executable.build_info()?;
     Ok(Plan {
         kubelet_version: version::read(&executable, &functions, &build),
-        go_version: build.go_version.to_owned(),
-        build_id: executable.build_id(),
+        go_version: if is_printable(build.go_version) { build.go_version } else { "?" }.to_owned(),
+        build_id: executable.build_id().filter(|id| is_printable(id)),
         sites,
         layout: facts.layout,
         notes,
@@ -147,7 +149,12 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
 const SINGLE: [&str; 5] = [SERVE_HTTP, DEFERRED, AUTHORIZE, TRY_UPGRADE, RECOVER];
 
 fn is_filter(name: &str) -> bool {
-    name.starts_with(SERVER) && name.ends_with(FILTER)
+    name.starts_with(SERVER) && name.ends_with(FILTER) && is_printable(name)
+}
+
+/// Whether a text of the executable can be shown anywhere: real ones are of plain letters.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn request(function: &Function<'_>) -> Result<PlannedSite, PlanError> {
