@@ -62,6 +62,8 @@ const READ: u64 = 64;
 
 impl<'a> Image<'a> {
     pub(super) fn parse(source: Source<'a>) -> Result<Self, Error> {
+        // Why something cannot be read is lost in what follows.
+        source.read(0, 64).map_err(|refusal| if refusal == Refusal::Outside { Error::NotElf } else { refusal.at(0) })?;
         let header = FileHeader64::<Le>::parse(source).map_err(|_| Error::NotElf)?;
         let kind = header.e_type.get(Le);
         if !header.is_little_endian() || (kind != ET_EXEC && kind != ET_DYN) {

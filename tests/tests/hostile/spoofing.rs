@@ -80,7 +80,6 @@ pub(crate) fn kubelets(bed: &Bed) {
     let own = cluster.kubelet_binary();
     let copy = bed.folder.join("kubelet-copy");
     fs::copy(&own, &copy).unwrap();
-    let mut hits = 0;
     for (name, file, is_probed) in [("in-pod-own-file", &own, true), ("in-pod-copy", &copy, false)] {
         let impostor = Impostor::kubelet(cluster, &pod, file, &arguments);
         let call = Call::get("/healthz").token(&token).user_agent(name).times(50).while_refused(Duration::from_secs(60));
@@ -99,13 +98,11 @@ pub(crate) fn kubelets(bed: &Bed) {
                 Ok((count > 0.0).then_some(count))
             };
             agent.until("hits are counted", SEEN_WITHIN, counted).unwrap();
-            hits = figure(&agent, "kubewitness_disbelieved_hits_total");
-        } else {
-            assert_eq!(figure(&agent, "kubewitness_disbelieved_hits_total"), hits, "a copy is not even probed");
         }
         assert!(agent.events().unwrap().iter().all(|event| event["userAgent"] != name), "{name} is believed");
         assert!(doctor(bed).contains("impostors"), "{name}");
     }
+    assert_eq!(agent.log().matches("attached to a kubelet").count(), 1, "the copy is not even looked at: {}", agent.log());
     fs::remove_file(copy).unwrap();
     cluster.restart_kubelet().unwrap();
     let call = Call::get("/healthz").token(&token).user_agent("own-again").times(20).while_refused(Duration::from_secs(60));
