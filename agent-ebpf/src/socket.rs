@@ -38,6 +38,7 @@ pub struct Connecting {
 /// A socket changed its state.
 #[inline(always)]
 pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
+    count(Counter::Transitions);
     let sock: u64 = ctx.arg(0);
     let (old, new): (u32, u32) = (ctx.arg::<i32>(1) as u32, ctx.arg::<i32>(2) as u32);
     let kernel = KERNEL.load();
@@ -104,6 +105,7 @@ fn report(kernel: &Kernel, sock: u64, event: SocketEvent, who: Connecting) -> Op
             kind: Kind::Socket as u8,
             class: Class::Socket as u8,
             lost: 0,
+            path: 0,
             len: size_of::<Socket>() as u32,
             // SAFETY: the helper takes nothing.
             time: unsafe { bpf_ktime_get_ns() },

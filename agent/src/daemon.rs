@@ -1,5 +1,7 @@
 //! The loop of the daemon: waits for the kernel, drains the rings, and hands on what was judged. The only place where the stages meet.
 
+mod upkeep;
+
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
@@ -22,14 +24,16 @@ use crate::{
     observation::{Process, Timestamp},
     probe::{Counts, ProbeError, Probes, Rings, sender},
     rbac::{Kind, Update},
+    selfcheck::Check,
     target::{AdoptError, Disbelief, Disbelieved, Kubelets, Places, Status, blindness, listeners, netns, own_netns, standing},
     witness::{Outcome, Witness},
 };
+use upkeep::Upkeep;
 
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
 const IN_FLIGHT: usize = 16_384;
 /// Records of one ring that are handled before the other rings are looked at again.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 /// How often the rings are drained before something else is looked at.
 const DRAINS: usize = 16;
 /// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
@@ -77,6 +81,10 @@ pub enum News {
     Disbelieved(Disbelief),
     /// What is watched changed.
     Status(Status),
+    /// The agent looked at itself: fine, or what is wrong.
+    Checked(Check, Option<String>),
+    /// What was wrong was put right, and something may have gone unseen meanwhile.
+    Mended(Check),
 }
 
 /// Why the daemon cannot go on.
@@ -116,6 +124,7 @@ pub struct Daemon<F> {
     /// Why there may be a kubelet that nobody finds.
     blindness: Option<String>,
     undecodable: u64,
+    upkeep: Upkeep,
     tell: F,
 }
 
@@ -144,6 +153,7 @@ impl<F: FnMut(News)> Daemon<F> {
             untold: 0,
             blindness: blindness(),
             undecodable: 0,
+            upkeep: Upkeep::new(),
             believed,
             options,
             probes,
@@ -172,6 +182,7 @@ impl<F: FnMut(News)> Daemon<F> {
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
+            self.rewritten();
             if stopping {
                 return self.finish();
             }
@@ -181,14 +192,15 @@ impl<F: FnMut(News)> Daemon<F> {
                 busy = Instant::now();
             }
             self.probes.log();
-            let lasting = self.witness.lasting(now());
-            self.tell_all(lasting);
+            self.lasting();
             for pid in gone {
                 self.gone(pid);
             }
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                self.count()?;
+                let counts = self.count()?;
+                self.look_after(counts)?;
+                self.prepare();
             }
         }
     }
@@ -224,22 +236,23 @@ impl<F: FnMut(News)> Daemon<F> {
         let in_flight = self.witness.stop();
         self.tell_all(in_flight);
         self.probes.log();
-        self.count()
+        self.count()?;
+        Ok(())
     }
 
-    fn count(&mut self) -> Result<(), DaemonError> {
+    fn count(&mut self) -> Result<Counts, DaemonError> {
         for pid in self.disbelieved.ended() {
             self.probes.heed_process(pid);
         }
         let counts = self.probes.counts()?;
         (self.tell)(News::Counts(counts));
-        Ok(())
+        Ok(counts)
     }
 
     /// Whether to stop, and which watched processes ended.
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(bool, Vec<u32>), DaemonError> {
         let lives: Vec<_> = self.kubelets.lives().collect();
-        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).collect();
+        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).chain(self.kubelets.writes()).collect();
         let ready =
             self.rings.wait(&others, timeout).map_err(|source| DaemonError::System { what: "waiting for the kernel failed", source })?;
         let gone = ready.iter().filter_map(|index| lives.get(index.checked_sub(1)?)).map(|(pid, _)| *pid).collect();
@@ -256,8 +269,15 @@ impl<F: FnMut(News)> Daemon<F> {
             for record in records.drain(..) {
                 self.take(&record);
             }
+            // A flood may keep this busy for long, and what runs must be told while it does.
+            self.lasting();
         }
         true
+    }
+
+    fn lasting(&mut self) {
+        let lasting = self.witness.lasting(now());
+        self.tell_all(lasting);
     }
 
     fn take(&mut self, record: &Bytes) {
@@ -284,7 +304,10 @@ impl<F: FnMut(News)> Daemon<F> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Verdict(verdict) => (self.tell)(News::Verdict(verdict)),
-                Outcome::Connection(step) => (self.tell)(News::Connection(step)),
+                Outcome::Connection(step) => {
+                    self.upkeep.connection(step);
+                    (self.tell)(News::Connection(step));
+                }
                 Outcome::Listening { process, netns } => self.listens(&process, netns),
             }
         }
@@ -388,11 +411,32 @@ impl<F: FnMut(News)> Daemon<F> {
 
     fn gone(&mut self, pid: u32) {
         info!(pid, "a kubelet ended; its executable stays probed");
-        self.kubelets.gone(pid);
+        self.kubelets.gone(pid, &mut self.probes);
         self.probes.forget_process(pid);
         let outcomes = self.witness.process_gone(pid);
         self.tell_all(outcomes);
         self.status();
+    }
+
+    /// A kubelet that was upgraded, and not restarted yet.
+    fn prepare(&mut self) {
+        match self.kubelets.prepare(&mut self.probes) {
+            Some(Ok(plan)) => {
+                info!(kubelet = plan.kubelet_version, go = plan.go_version, "attached to a kubelet's new executable, before it is run");
+            }
+            Some(Err(error)) => debug!("the file in the place of a kubelet's executable is not watched: {error}"),
+            None => {}
+        }
+    }
+
+    /// Before anything else: probes on a file that is written to would break what is run from it.
+    fn rewritten(&mut self) {
+        if self.kubelets.rewritten(&mut self.probes) > 0 {
+            warn!(
+                "an executable was written to while it was not run: the probes on it are taken off, and it is planned anew when it is run"
+            );
+            self.status();
+        }
     }
 
     fn status(&mut self) {

@@ -9,18 +9,21 @@ use std::fmt::Write as _;
 
 pub mod agent;
 pub mod alertmanager;
+pub mod books;
 pub mod build;
 pub mod call;
 pub mod chart;
 pub mod cluster;
 pub mod copy;
 pub mod figures;
+pub mod flood;
 pub mod held;
 pub mod host;
 pub mod nested;
 pub mod prometheus;
 pub mod random;
 pub mod scenarios;
+pub mod vm;
 
 /// Bytes as lower-case hex digits.
 fn hex(bytes: &[u8]) -> String {

@@ -12,6 +12,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
+use crate::arch::Arch;
 use crate::image::inventory::{self, Crate, Name};
 
 const SECTION: &[u8] = b".dep-v0\0";
@@ -19,8 +20,8 @@ const SECTION: &[u8] = b".dep-v0\0";
 const HEADER: usize = 64;
 
 /// The binary with the list of the crates that it was linked from.
-pub(crate) fn with_dependencies(elf: &[u8]) -> Result<Vec<u8>> {
-    let list = list(&inventory::linked()?).to_string();
+pub(crate) fn with_dependencies(elf: &[u8], arch: Arch) -> Result<Vec<u8>> {
+    let list = list(&inventory::linked(arch)?).to_string();
     let mut compressed = ZlibEncoder::new(Vec::new(), Compression::best());
     compressed.write_all(list.as_bytes())?;
     with_section(elf, &compressed.finish()?).context("the binary is no ELF file with sections")
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn a_program_still_runs_and_tells_what_is_in_it() {
         let own = fs::read(std::env::current_exe().expect("a test has a file")).expect("it can be read");
-        let changed = with_dependencies(&own).expect("it is an ELF file");
+        let changed = with_dependencies(&own, Arch::Amd64).expect("it is an ELF file");
         let path = std::env::temp_dir().join(format!("kubewitness-auditable-{}", std::process::id()));
         fs::write(&path, &changed).expect("it can be written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

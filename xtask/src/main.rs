@@ -2,6 +2,7 @@
 //!
 //! Builds with the stable Rust that is at hand; the project's own toolchain is put in place by [`setup`].
 
+mod arch;
 mod args;
 mod auditable;
 mod bench;
@@ -15,6 +16,7 @@ mod progress;
 mod project;
 mod setup;
 mod test;
+mod torture;
 
 use std::env;
 use std::process::ExitCode;
@@ -26,13 +28,14 @@ type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>)
 
 const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
-    ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
+    ("build", "build target/release/kubewitness, one static binary with the kernel programs inside; for arm64 too", build::command),
     ("image", "the static binary as an OCI image, with its bill of materials", image::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
     ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
+    ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
 ];
 
 const EXAMPLES: &str = "\
@@ -85,6 +88,9 @@ mod tests {
             &["nonsense"][..],
             &["setup", "now"],
             &["build", "--fast"],
+            &["build", "--arch"],
+            &["build", "--arch", "mips"],
+            &["image", "--arch", "mips"],
             &["image", "--name"],
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
@@ -92,6 +98,7 @@ mod tests {
             &["fuzz", "--only", "lunch"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
+            &["torture", "--only", "lunch"],
         ] {
             let args: Vec<String> = typed.iter().map(ToString::to_string).collect();
             let error = dispatch(&args).expect_err("must be refused");

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod cluster;
+mod coverage;
 mod doctor;
 mod front;
 mod metrics;

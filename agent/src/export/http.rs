@@ -17,11 +17,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use self::hall::{Hall, Ticket};
 use super::guard::{Guard, Handshake, Tls};
-use super::metrics::Metrics;
+use super::health::{Health, Readiness};
 
 /// Connections at a time that have not asked yet; then the oldest gives way to a new one. Each takes some 30 KiB, over TLS.
 const WAITING: usize = 256;
@@ -35,26 +34,11 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// A connection, one request each, lasts no longer.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(15);
 
-/// How far the agent is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// Not ready: it has not looked for a kubelet yet.
-    Starting,
-    /// Ready: it watches a kubelet; the text says which.
-    Attached(String),
-    /// Ready: there is no kubelet to watch; the text says why.
-    Waiting(String),
-    /// Not ready: there is a kubelet, and it cannot be watched; the text says why.
-    Blind(String),
-}
-
 /// What the server shows.
 #[derive(Clone)]
 pub struct Pages {
-    /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
-    /// For `/readyz`.
-    pub readiness: watch::Receiver<Readiness>,
+    /// For all of them.
+    pub health: Arc<Health>,
     /// Who may read the metrics; everybody if there is none. Health is for everybody: the kubelet's probes have no token.
     pub guard: Option<Arc<Guard>>,
 }
@@ -120,7 +104,7 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ro
 fn router(pages: Pages) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(|| async { (StatusCode::NOT_FOUND, "There are /metrics, /healthz and /readyz here, and nothing else.\n") })
         .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n") })
@@ -133,14 +117,23 @@ async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     {
         return refusal.into_response();
     }
-    match pages.metrics.render() {
+    // Whether the agent is well is found out by asking; the figures follow.
+    let _shown = pages.health.readiness();
+    match pages.health.metrics().render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be shown: {error}.\n")).into_response(),
     }
 }
 
+async fn healthz(State(pages): State<Pages>) -> (StatusCode, String) {
+    match pages.health.dead() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("start it anew: {why}\n")),
+    }
+}
+
 async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
-    match &*pages.readiness.borrow() {
+    match pages.health.readiness() {
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Readiness::Attached(to) => (StatusCode::OK, format!("attached to {to}\n")),
         Readiness::Waiting(why) => (StatusCode::OK, format!("waiting for a kubelet: {why}\n")),
@@ -154,6 +147,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::export::metrics::Metrics;
 
     fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -163,33 +157,33 @@ mod tests {
         answer
     }
 
-    /// Serves in the background while `act` runs with the address and the readiness.
-    fn served(act: impl FnOnce(SocketAddr, watch::Sender<Readiness>) + Send + 'static) {
+    /// Serves in the background while `act` runs with the address and the agent's health.
+    fn served(act: impl FnOnce(SocketAddr, Arc<Health>) + Send + 'static) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let (sender, readiness) = watch::channel(Readiness::Starting);
-            let pages = Pages { metrics: Arc::new(Metrics::new("node1", 10).unwrap()), readiness, guard: None };
-            let client = tokio::task::spawn_blocking(move || act(address, sender));
+            let health = Arc::new(Health::new(Arc::new(Metrics::new("node1", 10).unwrap())));
+            let pages = Pages { health: Arc::clone(&health), guard: None };
+            let client = tokio::task::spawn_blocking(move || act(address, health));
             serve(listener, pages, None, async { client.await.unwrap() }).await;
         });
     }
 
     #[test]
     fn pages_and_what_they_say() {
-        served(|address, readiness| {
+        served(|address, health| {
             let get = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
             let says = |answer: String, status: &str, body: &str| {
                 assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with(body), "{answer}");
             };
             says(get("/healthz"), "200", "ok\n");
             says(get("/readyz"), "503", "starting\n");
-            readiness.send(Readiness::Waiting("nothing listens on 10250".into())).unwrap();
+            health.watches(Readiness::Waiting("nothing listens on 10250".into()), Vec::new());
             says(get("/readyz"), "200", "waiting for a kubelet: nothing listens on 10250\n");
-            readiness.send(Readiness::Blind("no check site".into())).unwrap();
+            health.watches(Readiness::Blind("no check site".into()), Vec::new());
             says(get("/readyz"), "503", "the kubelet cannot be watched: no check site\n");
-            readiness.send(Readiness::Attached("kubelet v1.36.3, pid 77".into())).unwrap();
+            health.watches(Readiness::Attached("kubelet v1.36.3, pid 77".into()), Vec::new());
             says(get("/readyz"), "200", "attached to kubelet v1.36.3, pid 77\n");
             says(get("/nothing"), "404", "and nothing else.\n");
             says(ask(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), "405", "answered here.\n");

@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray},
     programs::{
         ProgramError, RawTracePoint, UProbe,
+        raw_trace_point::RawTracePointLink,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
@@ -14,6 +15,7 @@ use kubewitness_wire as wire;
 use thiserror::Error;
 
 use crate::causes::in_one_line;
+use crate::gobin::Architecture;
 use crate::target::plan::Plan;
 
 use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
@@ -49,6 +51,9 @@ pub enum ProbeError {
     /// A map of the programs could not be used.
     #[error("a map of the kernel programs cannot be used: {}", in_one_line(.0))]
     Map(#[from] MapError),
+    /// The plan is of a kubelet that this machine cannot run.
+    #[error("the kubelet was compiled for {}, and this agent for {}, so nothing is attached", .0.name(), Architecture::OWN.name())]
+    Architecture(Architecture),
     /// There are too many sites.
     #[error("more than {} sites are probed already; detach another kubelet first", wire::SITES)]
     TooManySites,
@@ -58,9 +63,13 @@ pub enum ProbeError {
 /// instruction must not be hit before those that follow it can be, else a request is seen half.
 const PROGRAMS: [&str; 4] = ["end", "answer", "check", "request"];
 
+/// The program on the tracepoint of connections.
+const SOCKET: &str = "socket";
+
 /// The loaded programs.
 pub struct Probes {
     ebpf: Ebpf,
+    connections: Option<RawTracePointLink>,
     sites: Array<MapData, Plain<wire::Site>>,
     free: BTreeSet<u32>,
     counters: PerCpuArray<MapData, u64>,
@@ -71,6 +80,7 @@ pub struct Probes {
 }
 
 /// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
+#[derive(Default)]
 pub struct Attachment {
     links: Vec<UProbeLink>,
     sites: Vec<u32>,
@@ -113,6 +123,7 @@ impl Probes {
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
             disbelieved: HashMap::try_from(take(&mut ebpf, "DISBELIEVED_PIDS")?)?,
             log: KernelLog::new(&mut ebpf),
+            connections: None,
             ebpf,
         };
         Self::finish(this)
@@ -124,12 +135,24 @@ impl Probes {
             take(&mut self.ebpf, "ROUTINE")?.try_into()?,
             take(&mut self.ebpf, "SOCKETS")?.try_into()?,
         );
-        let wrap = |source| ProbeError::Program { program: "socket", source };
-        let program = self.ebpf.program_mut("socket").ok_or(ProbeError::Map(missing("socket")))?;
-        let socket: &mut RawTracePoint = program.try_into().map_err(wrap)?;
-        socket.load().map_err(wrap)?;
-        socket.attach("inet_sock_set_state").map_err(wrap)?;
+        self.socket()?.load().map_err(socket_error)?;
+        self.watch_sockets()?;
         Ok((self, rings))
+    }
+
+    /// Attaches to the tracepoint of connections, once more if it was attached already.
+    pub fn watch_sockets(&mut self) -> Result<(), ProbeError> {
+        // The old one goes first: both at once would report each connection twice.
+        self.connections = None;
+        let program = self.socket()?;
+        let id = program.attach("inet_sock_set_state").map_err(socket_error)?;
+        self.connections = Some(program.take_link(id).map_err(socket_error)?);
+        Ok(())
+    }
+
+    fn socket(&mut self) -> Result<&mut RawTracePoint, ProbeError> {
+        let program = self.ebpf.program_mut(SOCKET).ok_or(ProbeError::Map(missing(SOCKET)))?;
+        program.try_into().map_err(socket_error)
     }
 
     /// Believes every process in a network namespace, by the namespace's inode.
@@ -165,6 +188,9 @@ impl Probes {
 
     /// Attaches to an executable as planned: to the file, so every process that runs it is covered from its first request.
     pub fn attach(&mut self, file: &Path, plan: &Plan) -> Result<Attachment, ProbeError> {
+        if plan.architecture != Architecture::OWN {
+            return Err(ProbeError::Architecture(plan.architecture));
+        }
         let mut attachment = Attachment { links: Vec::new(), sites: Vec::new() };
         match self.attach_all(file, plan, &mut attachment) {
             Ok(()) => Ok(attachment),
@@ -223,6 +249,10 @@ fn pid_namespace() -> io::Result<(u64, u64)> {
     }
     let (major, minor) = (rustix::fs::major(namespace.dev()), rustix::fs::minor(namespace.dev()));
     Ok((u64::from(major) << 20 | u64::from(minor), namespace.ino()))
+}
+
+fn socket_error(source: ProgramError) -> ProbeError {
+    ProbeError::Program { program: SOCKET, source }
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, ProbeError> {

@@ -54,7 +54,7 @@ impl ExecutableFile {
         let cells = |count: usize| (0..count).map(|_| OnceCell::new()).collect();
         Ok(Self {
             file,
-            id: FileId::from_metadata(&meta),
+            id: FileId::from(&meta),
             len: meta.len(),
             blocks: cells(usize::try_from(blocks).unwrap_or_default()),
             pieces: cells(MAX_PIECES),
@@ -71,7 +71,7 @@ impl ExecutableFile {
 
     /// Whether it is still what it was when it was opened.
     pub(super) fn is_unchanged(&self) -> bool {
-        self.file.metadata().is_ok_and(|meta| FileId::from_metadata(&meta) == self.id)
+        self.file.metadata().is_ok_and(|meta| FileId::from(&meta) == self.id)
     }
 
     /// Bytes that are held in memory, and bytes that were looked at and forgotten.

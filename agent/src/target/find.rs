@@ -24,11 +24,17 @@ pub(super) struct FileId {
 impl FileId {
     /// The identity of the file at a path.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self::from_metadata(&fs::metadata(path)?))
+        Ok(Self::from(&fs::metadata(path)?))
     }
 
-    /// The identity of the file that this was read of.
-    pub(super) fn from_metadata(meta: &fs::Metadata) -> Self {
+    /// The identity of an open file.
+    pub(super) fn of_open(file: &fs::File) -> io::Result<Self> {
+        Ok(Self::from(&file.metadata()?))
+    }
+}
+
+impl From<&fs::Metadata> for FileId {
+    fn from(meta: &fs::Metadata) -> Self {
         Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) }
     }
 }

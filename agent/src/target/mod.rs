@@ -6,10 +6,12 @@ mod file;
 mod find;
 mod place;
 pub mod plan;
+mod presence;
+mod rewritten;
 mod watch;
 
 pub use belief::{Disbelief, Disbelieved, standing};
 pub use file::ExecutableFile;
 pub use find::{blindness, executable, listeners, netns, own_netns};
 pub use place::Places;
-pub use watch::{AdoptError, Kubelets, Status};
+pub use watch::{AdoptError, Kubelets, Presence, Status};

@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
+    fs::{self, File},
+    io, mem,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,6 +16,8 @@ use super::{
     file::ExecutableFile,
     find::FileId,
     plan::{Plan, PlanError, plan},
+    presence::bare_sites,
+    rewritten::{Rewritten, Watched},
 };
 use crate::probe::{Attachment, ProbeError, Probes};
 
@@ -63,6 +66,8 @@ pub enum AdoptError {
 pub struct Status {
     /// The plans of the executables that are attached and run.
     pub attached: Vec<Plan>,
+    /// How many processes run them.
+    pub processes: usize,
     /// Why the last process that should have been watched is not.
     pub refused: Option<String>,
 }
@@ -72,6 +77,39 @@ struct Target {
     plan: Plan,
     attachment: Attachment,
     processes: Vec<(u32, OwnedFd)>,
+    /// `None` where writes to it would not be noticed: then it is not probed for longer than it runs.
+    watched: Option<Watched>,
+}
+
+impl Target {
+    /// The functions whose probes are gone from the memory of one of its processes.
+    fn bare(&self) -> io::Result<Vec<String>> {
+        let mut bare = Vec::new();
+        for (pid, _) in &self.processes {
+            bare.extend(bare_sites(*pid, &self.plan.sites)?.into_iter().map(|site| site.symbol.clone()));
+        }
+        Ok(bare)
+    }
+
+    fn attach_anew(&mut self, probes: &mut Probes) -> Result<(), String> {
+        let Some((pid, _)) = self.processes.first() else { return Ok(()) };
+        // The new ones come after the old ones are gone: both at once would report each request twice.
+        probes.detach(mem::take(&mut self.attachment));
+        self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
+        match self.bare().unwrap_or_default().first() {
+            Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the probes are where they should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Functions whose probes were gone, and are back.
+    pub mended: Vec<String>,
+    /// Why that could not be seen.
+    pub unknown: Option<String>,
 }
 
 /// The kubelets of this node.
@@ -82,6 +120,9 @@ pub struct Kubelets {
     others: VecDeque<(FileId, PlanError)>,
     /// Processes that ended last: what they did may still be on its way.
     departed: VecDeque<u32>,
+    rewritten: Rewritten,
+    /// The files that were found in the places of those that run, when that was last looked at.
+    successors: Vec<FileId>,
 }
 
 impl Kubelets {
@@ -112,11 +153,66 @@ impl Kubelets {
             target.processes.push((pid, life));
             return Ok(None);
         }
-        let plan = self.plan(&path, file).map_err(unreadable)?.map_err(|source| AdoptError::Plan { pid, source })?;
+        self.attach(pid, &path, file, vec![(pid, life)], probes).map(Some)
+    }
+
+    /// Plans and probes a file, and returns the index of its target.
+    fn attach(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        file: FileId,
+        processes: Vec<(u32, OwnedFd)>,
+        probes: &mut Probes,
+    ) -> Result<usize, AdoptError> {
+        let plan = self.plan(path, file).map_err(|source| AdoptError::Executable { pid, source })?;
+        let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
-        let attachment = probes.attach(&path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
-        self.targets.push(Target { file, plan, attachment, processes: vec![(pid, life)] });
-        Ok(Some(self.targets.len() - 1))
+        let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
+        let watched = self.rewritten.watch(path);
+        self.targets.push(Target { file, plan, attachment, processes, watched });
+        Ok(self.targets.len() - 1)
+    }
+
+    /// Looks at whether another file lies in the place of one that runs, as after an upgrade: it will be run at the next start, and is probed
+    /// before, so that its first request is seen. To be called every second or so; a file that is the same at two looks is whole. Returns the
+    /// plan of a new one.
+    pub fn prepare(&mut self, probes: &mut Probes) -> Option<Result<&Plan, AdoptError>> {
+        let places: Vec<_> = self.targets.iter().filter_map(|target| Some((target.processes.first()?.0, target.file))).collect();
+        let found: Vec<_> =
+            places.into_iter().filter_map(|(pid, file)| successor(pid, file).map(|(open, next)| (pid, open, next))).collect();
+        let before = std::mem::replace(&mut self.successors, found.iter().map(|(_, _, file)| *file).collect());
+        let is_new = |file: &FileId| {
+            before.contains(file)
+                && !self.targets.iter().any(|target| target.file == *file)
+                && !self.others.iter().any(|(other, _)| other == file)
+        };
+        let (pid, open, file) = found.into_iter().find(|(_, _, file)| is_new(file))?;
+        // By its descriptor: what is planned and what is probed is one file, whatever its name leads to by then.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        let attached = self.attach(pid, &path, file, Vec::new(), probes);
+        Some(attached.map(|index| &self.targets[index].plan))
+    }
+
+    /// What becomes readable when a file that is probed was written to.
+    pub fn writes(&self) -> Option<BorrowedFd<'_>> {
+        self.rewritten.descriptor()
+    }
+
+    /// Takes the probes off the files that were written to; how many these were.
+    pub fn rewritten(&mut self, probes: &mut Probes) -> usize {
+        let written = self.rewritten.take();
+        let (gone, kept) = self.targets.drain(..).partition(|target| target.watched.is_some_and(|watched| written.contains(&watched)));
+        self.targets = kept;
+        let gone: Vec<Target> = gone;
+        gone.into_iter().map(|target| self.detach(target, probes)).count()
+    }
+
+    fn detach(&self, target: Target, probes: &mut Probes) {
+        probes.detach(target.attachment);
+        if let Some(watched) = target.watched {
+            self.rewritten.forget(watched);
+        }
     }
 
     fn plan(&mut self, path: &Path, file: FileId) -> io::Result<Result<Plan, PlanError>> {
@@ -139,15 +235,35 @@ impl Kubelets {
     fn make_room(&mut self, probes: &mut Probes) {
         while self.targets.iter().filter(|target| target.processes.is_empty()).count() >= IDLE_FILES {
             let Some(index) = self.targets.iter().position(|target| target.processes.is_empty()) else { return };
-            probes.detach(self.targets.remove(index).attachment);
+            let target = self.targets.remove(index);
+            self.detach(target, probes);
         }
     }
 
     /// Takes the probes off all executables: no program runs any more when this returns.
     pub fn release(&mut self, probes: &mut Probes) {
-        for target in self.targets.drain(..) {
-            probes.detach(target.attachment);
+        for target in std::mem::take(&mut self.targets) {
+            self.detach(target, probes);
         }
+    }
+
+    /// Looks whether the probes are in the memory of each kubelet, and puts back those that are gone.
+    ///
+    /// # Errors
+    /// If they cannot be put back, with the reason.
+    pub fn mend(&mut self, probes: &mut Probes) -> Result<Presence, String> {
+        let mut presence = Presence::default();
+        for target in self.targets.iter_mut().filter(|target| !target.processes.is_empty()) {
+            match target.bare() {
+                Err(error) => presence.unknown = Some(error.to_string()),
+                Ok(bare) if bare.is_empty() => {}
+                Ok(bare) => {
+                    target.attach_anew(probes)?;
+                    presence.mended.extend(bare);
+                }
+            }
+        }
+        Ok(presence)
     }
 
     /// Descriptors that become readable when a watched process ends, with its id.
@@ -161,8 +277,9 @@ impl Kubelets {
         self.targets.iter().any(watched) || self.departed.contains(&pid)
     }
 
-    /// A process ended. Its executable stays probed: the next process of it is covered from its first request.
-    pub fn gone(&mut self, pid: u32) {
+    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless nobody would
+    /// notice that it is written to.
+    pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
         self.departed.truncate(DEPARTED - 1);
         self.departed.push_front(pid);
         for index in 0..self.targets.len() {
@@ -172,7 +289,10 @@ impl Kubelets {
             if target.processes.is_empty() && before > 0 {
                 // The one that went idle last is the last to lose its probes.
                 let target = self.targets.remove(index);
-                self.targets.push(target);
+                match target.watched {
+                    Some(_) => self.targets.push(target),
+                    None => self.detach(target, probes),
+                }
                 return;
             }
         }
@@ -181,6 +301,18 @@ impl Kubelets {
     /// What is watched now.
     pub fn status(&self) -> Status {
         let attached = self.targets.iter().filter(|target| !target.processes.is_empty()).map(|target| target.plan.clone()).collect();
-        Status { attached, refused: self.refused.clone() }
+        let processes = self.targets.iter().map(|target| target.processes.len()).sum();
+        Status { attached, processes, refused: self.refused.clone() }
     }
+}
+
+/// The file that lies where the executable of a process was, opened, if it is another one.
+fn successor(pid: u32, file: FileId) -> Option<(File, FileId)> {
+    let place = fs::read_link(executable(pid)).ok()?;
+    // Of a file that was replaced the kernel says so (`d_path`), behind its name.
+    let place = place.to_str()?;
+    let place = place.strip_suffix(" (deleted)").unwrap_or(place);
+    let open = File::open(format!("/proc/{pid}/root{place}")).ok()?;
+    let next = FileId::of_open(&open).ok()?;
+    (next != file).then_some((open, next))
 }

@@ -1,82 +1,11 @@
 //! The programs of the testbed, with the versions that `tests/kubernetes`, `tests/tools` and `tests/go` pin.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use super::Recipe;
+use super::{Recipe, Release};
 
 /// The Go that builds everything but Kubernetes itself.
 const TOOLCHAIN: &str = "go1.26.8";
-
-/// A Kubernetes release that the testbed can build, with the Go that it is built by: the compiler, more than the release,
-/// decides what an agent meets in the executable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Release {
-    version: &'static str,
-    toolchain: &'static str,
-}
-
-impl Release {
-    /// Kubernetes 1.30.14, built with Go 1.23.
-    pub const V1_30: Self = Self { version: "1.30.14", toolchain: "go1.23.12" };
-    /// Kubernetes 1.36.3, built with Go 1.26: the default.
-    pub const V1_36: Self = Self { version: "1.36.3", toolchain: "go1.26.8" };
-    /// Kubernetes 1.37.2, built with Go 1.27.
-    pub const V1_37: Self = Self { version: "1.37.2", toolchain: "go1.27.3" };
-    /// Every release that is pinned, oldest first.
-    pub const ALL: [Self; 3] = [Self::V1_30, Self::V1_36, Self::V1_37];
-
-    /// The version without a `v`, such as `1.36.3`.
-    pub fn version(self) -> &'static str {
-        self.version
-    }
-
-    /// The minor number, 36 for 1.36.3.
-    pub fn minor(self) -> u32 {
-        self.version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
-    }
-
-    /// How one of its programs is made: stripped, with the version set as the official builds do.
-    pub fn program(self, program: KubernetesProgram) -> Recipe {
-        let name = match program {
-            KubernetesProgram::Kubelet => "kubelet",
-            KubernetesProgram::ApiServer => "kube-apiserver",
-            KubernetesProgram::Kubectl => "kubectl",
-            KubernetesProgram::ControllerManager => "kube-controller-manager",
-            KubernetesProgram::Scheduler => "kube-scheduler",
-        };
-        Recipe {
-            name,
-            package: format!("k8s.io/kubernetes/cmd/{name}"),
-            module: tests_folder().join("kubernetes").join(self.version),
-            toolchain: self.toolchain,
-            tags: "",
-            linker_flags: self.linker_flags(),
-            folder: format!("kubernetes/{}-{}", self.version, self.toolchain),
-        }
-    }
-
-    fn linker_flags(self) -> String {
-        let (version, minor, set) = (self.version, self.minor(), "-X k8s.io/component-base/version");
-        format!("-s -w {set}.gitVersion=v{version} {set}.gitMajor=1 {set}.gitMinor={minor}")
-    }
-}
-
-/// Names a release by its version, with or without the patch number: `1.36` and `1.36.3` are the same one.
-impl FromStr for Release {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = text.strip_prefix('v').unwrap_or(text);
-        let of_minor = |release: &&Self| {
-            release.version.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && wanted.contains('.'))
-        };
-        Self::ALL.iter().find(of_minor).copied().ok_or_else(|| {
-            let known = Self::ALL.map(Self::version).join(", ");
-            format!("Kubernetes {text} is not pinned in tests/kubernetes: use one of {known}")
-        })
-    }
-}
 
 /// The programs of Kubernetes that the testbed runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +20,19 @@ pub enum KubernetesProgram {
     ControllerManager,
     /// `kube-scheduler`.
     Scheduler,
+}
+
+impl KubernetesProgram {
+    /// The name of its executable, which is also that of its folder in `k8s.io/kubernetes/cmd`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet",
+            Self::ApiServer => "kube-apiserver",
+            Self::Kubectl => "kubectl",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+        }
+    }
 }
 
 /// The programs of containerd 2.2.0.
@@ -171,6 +113,8 @@ impl OwnProgram {
             toolchain: TOOLCHAIN,
             tags: "",
             linker_flags: "-s -w".to_owned(),
+            environment: &[],
+            arguments: &[],
             folder: format!("go/tests-{TOOLCHAIN}"),
         }
     }
@@ -186,7 +130,25 @@ pub fn audit_policy() -> Recipe {
         toolchain: TOOLCHAIN,
         tags: "",
         linker_flags: "-s -w".to_owned(),
+        environment: &[],
+        arguments: &[],
         folder: format!("go/policy-{TOOLCHAIN}"),
+    }
+}
+
+/// `kubeflood`: requests as fast as a kubelet answers, and sessions by the thousand. A module of its own, `tests/go-flood`: a change of it
+/// builds nothing else anew.
+pub fn flood() -> Recipe {
+    Recipe {
+        name: "kubeflood",
+        package: "kubewitness.dev/tests-flood".to_owned(),
+        module: tests_folder().join("go-flood"),
+        toolchain: TOOLCHAIN,
+        tags: "",
+        linker_flags: "-s -w".to_owned(),
+        environment: &[],
+        arguments: &[],
+        folder: format!("go/flood-{TOOLCHAIN}"),
     }
 }
 
@@ -199,7 +161,7 @@ pub fn etcd() -> Recipe {
 /// `tests/tools/kube-proxy`.
 pub fn kube_proxy() -> Recipe {
     let release = Release::V1_36;
-    let recipe = tool("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy".to_owned(), "kube-proxy", release.version);
+    let recipe = tool("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy".to_owned(), "kube-proxy", release.version());
     Recipe { linker_flags: release.linker_flags(), ..recipe }
 }
 
@@ -258,12 +220,14 @@ fn tool(name: &'static str, package: String, module: &str, version: &str) -> Rec
         toolchain: TOOLCHAIN,
         tags: "",
         linker_flags: "-s -w".to_owned(),
+        environment: &[],
+        arguments: &[],
         folder: format!("go/{module}-{version}-{TOOLCHAIN}"),
     }
 }
 
 /// The folder of this crate, where the pinned modules are.
-fn tests_folder() -> PathBuf {
+pub(super) fn tests_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
@@ -274,29 +238,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_named_by_its_version_with_or_without_the_patch_number() {
-        for (text, expected) in [
-            ("1.36.3", Some(Release::V1_36)),
-            ("v1.36.3", Some(Release::V1_36)),
-            ("1.36", Some(Release::V1_36)),
-            ("1.30", Some(Release::V1_30)),
-            ("1.37.2", Some(Release::V1_37)),
-            ("1.3", None),
-            ("1.36.", None),
-            ("1", None),
-            ("", None),
-            ("1.29.6", None),
-        ] {
-            assert_eq!(text.parse().ok(), expected, "{text:?}");
-        }
-    }
-
-    #[test]
     fn the_names_in_the_catalogue_are_the_versions_that_the_modules_pin() {
         let pins = [
-            (Release::V1_30.program(KubernetesProgram::Kubelet), "k8s.io/kubernetes v1.30.14"),
-            (Release::V1_36.program(KubernetesProgram::ApiServer), "k8s.io/kubernetes v1.36.3"),
-            (Release::V1_37.program(KubernetesProgram::Kubectl), "k8s.io/kubernetes v1.37.2"),
             (etcd(), "go.etcd.io/etcd/server/v3 v3.6.6"),
             (ContainerdProgram::Ctr.recipe(), "github.com/containerd/containerd/v2 v2.2.0"),
             (kube_proxy(), "k8s.io/kubernetes v1.36.3"),

@@ -11,15 +11,14 @@ use super::Recipe;
 pub(super) fn describe(recipe: &Recipe) -> io::Result<String> {
     let mut files = Vec::new();
     collect(&recipe.module, &recipe.module, &mut files)?;
-    // A recipe without tags has no line for them, so that its text is the same as before there were tags.
-    let tags = if recipe.tags.is_empty() { String::new() } else { format!("tags {}\n", recipe.tags) };
-    Ok(format!(
-        "toolchain {}\npackage {}\n{tags}ldflags {}\nmodule {}\n",
-        recipe.toolchain,
-        recipe.package,
-        recipe.linker_flags,
-        digest(files)
-    ))
+    let mut lines = vec![format!("toolchain {}", recipe.toolchain), format!("package {}", recipe.package)];
+    // What a recipe does not set has no line, so that its text is the same as before that could be set.
+    lines.extend(Some(recipe.tags).filter(|tags| !tags.is_empty()).map(|tags| format!("tags {tags}")));
+    lines.push(format!("ldflags {}", recipe.linker_flags));
+    lines.extend(recipe.environment.iter().map(|(name, value)| format!("environment {name}={value}")));
+    lines.extend(recipe.arguments.iter().map(|argument| format!("argument {argument}")));
+    lines.push(format!("module {}\n", digest(files)));
+    Ok(lines.join("\n"))
 }
 
 /// Adds every file below `folder` with its path relative to `root`. Go tests are left out: they do not change the program.

@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod inputs;
+mod release;
 
 use std::fs::{self, File};
 use std::io;
@@ -14,9 +15,10 @@ use std::process::Command;
 use std::time::Instant;
 
 pub use catalogue::{
-    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, Release, audit_policy, etcd, helm,
+    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, audit_policy, etcd, flood, helm,
     kube_proxy,
 };
+pub use release::{Release, Shape};
 
 /// Bytes that must be free in the cache's file system before a build starts: the module and build caches of one kubelet take about 4 GB.
 const FREE_BYTES: u64 = 5 << 30;
@@ -36,6 +38,10 @@ pub struct Recipe {
     pub tags: &'static str,
     /// What `-ldflags` is set to.
     pub linker_flags: String,
+    /// What is set in the environment of `go build` over what every build gets, such as `GOARCH=arm64`.
+    pub environment: &'static [(&'static str, &'static str)],
+    /// Further arguments of `go build`, such as `-buildmode=pie`.
+    pub arguments: &'static [&'static str],
     /// Folder below the cache that keeps the executable.
     pub folder: String,
 }
@@ -131,9 +137,12 @@ impl Recipe {
         let unfinished = folder.join(format!(".{}.unfinished", self.name));
         let done = Command::new("go")
             .args(["build", "-trimpath", "-tags", self.tags, "-ldflags", &self.linker_flags, "-o"])
-            .args([unfinished.as_os_str(), self.package.as_ref()])
+            .arg(&unfinished)
+            .args(self.arguments)
+            .arg(&self.package)
             .current_dir(&self.module)
             .envs([("GOTOOLCHAIN", self.toolchain), ("CGO_ENABLED", "0"), ("GOFLAGS", "-mod=readonly -buildvcs=false")])
+            .envs(self.environment.iter().copied())
             .status();
         match done {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

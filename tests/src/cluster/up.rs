@@ -131,7 +131,7 @@ fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), Cluste
     }
     cluster.service_account("default")?;
     cluster.start_pod(POD, "default")?;
-    let record = json!({"address": address, "kubelet": cluster.kubelet.version(), "apiServer": cluster.api_server.version(), "controllers": cluster.controllers});
+    let record = json!({"address": address, "kubelet": cluster.kubelet.to_string(), "apiServer": cluster.api_server.to_string(), "controllers": cluster.controllers});
     write(&layout.record(), &record.to_string())
 }
 
@@ -196,7 +196,7 @@ fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
     })
 }
 
-fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+pub(super) fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     let layout = &cluster.layout;
     process::start(layout, "kubelet", &cluster.kubelet_binary(), &config::kubelet_arguments(layout, cluster.address))?;
     wait(layout, "the kubelet did not listen on port 10250", "kubelet", || Ok(cluster.kubelet_pid().is_some_and(|pid| listens(pid, 10250))))

@@ -8,6 +8,7 @@ use crate::exchange::Gap;
 use crate::export::audit::AuditStage;
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Subresource, Transport, Verb};
+use crate::selfcheck::Check;
 use crate::target::Disbelief;
 
 /// The ports that a kubelet serves its API on by default.
@@ -32,6 +33,13 @@ pub(super) fn create(metrics: &Metrics) {
     for class in LostRecords::ALL {
         metrics.records_lost.with_label_values(&[class.as_str()]);
     }
+    for check in Check::ALL {
+        metrics.self_check_failed.with_label_values(&[check.as_str()]);
+        metrics.self_check_mended.with_label_values(&[check.as_str()]);
+    }
+    for class in [LostRecords::Routine, LostRecords::Priority] {
+        metrics.unseen.with_label_values(&[class.as_str()]);
+    }
     for gap in Gap::ALL {
         metrics.incomplete.with_label_values(&[gap.as_str()]);
     }
@@ -42,6 +50,9 @@ pub(super) fn create(metrics: &Metrics) {
         metrics.disbelieved.with_label_values(&[why]);
     }
     metrics.disbelieved_hits.with_label_values(&[] as &[&str]);
+    for access in [AccessKind::Denied, AccessKind::Unauthenticated, AccessKind::Unchecked] {
+        metrics.events.withheld.with_label_values(&[access.as_str()]);
+    }
     for why in SilentConnection::ALL {
         metrics.silent_connections.with_label_values(&[why.as_str()]);
     }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::Mutex;
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
 pub use self::events::{Rotations, SinkKind, SinkMetrics, WebhookMetrics};
 pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
@@ -20,6 +20,7 @@ use self::identities::Identities;
 use self::register::Register;
 use crate::inert::Inert;
 use crate::judge::{Finding, Stage, Verdict};
+use crate::selfcheck::Check;
 use crate::target::Disbelief;
 
 /// All metrics of the agent.
@@ -36,7 +37,12 @@ pub struct Metrics {
     kubelet_info: IntGaugeVec,
     attached: IntGauge,
     rbac_synced: IntGauge,
+    self_check_failed: IntGaugeVec,
+    self_check_mended: IntCounterVec,
+    coverage_known: IntGauge,
+    uncovered: IntCounter,
     records_lost: IntCounterVec,
+    unseen: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
     disbelieved: IntCounterVec,
@@ -133,11 +139,34 @@ impl Metrics {
                 "The kubelets that are watched: how (emulated, stepped, none), and whether they ask for finer rights than nodes/proxy.",
                 &["version", "go_version", "sites", "fine_grained_authz"],
             )?,
-            attached: register.gauge("kubewitness_attached", "1 while a kubelet is watched.")?,
+            attached: register.gauge("kubewitness_attached", "1 while a kubelet is watched, and no check of the agent itself has failed.")?,
+            self_check_failed: register.gauges(
+                "kubewitness_self_check_failed",
+                "1 while the agent knows that it does not see everything: its probes are gone from the kubelet's memory, connections are not told, the kubelet counts requests that were not seen, or its own loop does not turn.",
+                &["check"],
+            )?,
+            self_check_mended: register.counters(
+                "kubewitness_self_check_mended_total",
+                "How often the agent put right what it found wrong with itself; what happened meanwhile may not have been seen.",
+                &["check"],
+            )?,
+            coverage_known: register.gauge(
+                "kubewitness_coverage_known",
+                "1 while the kubelet's own counters are read and compared with what was seen.",
+            )?,
+            uncovered: register.counter(
+                "kubewitness_requests_uncovered_total",
+                "Requests that the kubelet counted and that no probe told of, at least.",
+            )?,
             rbac_synced: register.gauge("kubewitness_rbac_synced", "1 while the RBAC objects are known, 0 where they are not or are not watched.")?,
             records_lost: register.counters(
                 "kubewitness_records_lost_total",
                 "Records of the kernel programs that were lost, by ring, or held back because memory contradicted the plan.",
+                &["class"],
+            )?,
+            unseen: register.counters(
+                "kubewitness_requests_unseen_total",
+                "Requests that are over and of which no record found room, by ring: with kubewitness_requests_total they are all that the kubelet served.",
                 &["class"],
             )?,
             incomplete: register.counters("kubewitness_requests_incomplete_total", "Requests of which something was not seen, by what.", &["reason"])?,
@@ -224,8 +253,14 @@ impl Metrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
-    /// The kubelets that are watched from now on.
-    pub fn kubelets(&self, kubelets: &[KubeletInfo]) {
+    /// The kernel programs' own count of requests of which nothing arrived, since they were loaded.
+    pub fn requests_unseen(&self, class: LostRecords, total: u64) {
+        let counter = self.unseen.with_label_values(&[class.as_str()]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// The kubelets that are watched from now on, and whether the agent can be relied upon.
+    pub fn kubelets(&self, kubelets: &[KubeletInfo], well: bool) {
         self.kubelet_info.reset();
         for kubelet in kubelets {
             let fine_grained = kubelet.fine_grained_authz.map_or("unknown", |on| if on { "true" } else { "false" });
@@ -233,7 +268,27 @@ impl Metrics {
                 .with_label_values(&[kubelet.version.as_str(), &kubelet.go_version, kubelet.sites.as_str(), fine_grained])
                 .set(1);
         }
-        self.attached.set(i64::from(kubelets.iter().any(|kubelet| kubelet.sites != Sites::None)));
+        self.attached.set(i64::from(well && kubelets.iter().any(|kubelet| kubelet.sites != Sites::None)));
+    }
+
+    /// Whether a check of the agent itself has failed.
+    pub fn self_check(&self, check: Check, failed: bool) {
+        self.self_check_failed.with_label_values(&[check.as_str()]).set(i64::from(failed));
+    }
+
+    /// What was wrong was put right.
+    pub fn mended(&self, check: Check) {
+        self.self_check_mended.with_label_values(&[check.as_str()]).inc();
+    }
+
+    /// Whether the kubelet's own counters are compared with what was seen.
+    pub fn coverage_known(&self, known: bool) {
+        self.coverage_known.set(i64::from(known));
+    }
+
+    /// The kubelet counted requests that were not seen.
+    pub fn requests_uncovered(&self, requests: u64) {
+        self.uncovered.inc_by(requests);
     }
 
     /// Whether the RBAC objects are known.

@@ -1,11 +1,13 @@
 //! The body of the fuzz target, which a test calls too.
 
-use super::{answer, body::Body, check, deferred, entry, panicking, plan};
+use super::{machine, plan};
+use crate::gobin::{Architecture, Function};
 
 /// Where the functions that are disassembled alone are taken to be.
 const BASE: u64 = 0x40_1000;
 
-/// Plans hostile bytes as an executable, and looks for every site in them as if they were a function. Whatever they are, it returns.
+/// Plans hostile bytes as an executable, and looks for every site in them as if they were a function of either machine. Whatever they are, it
+/// returns.
 ///
 /// # Panics
 ///
@@ -20,20 +22,16 @@ pub fn fuzz_entry(bytes: &[u8]) {
         }
         assert!(serde_json::to_string(&plan).is_ok());
     }
-    let Ok(body) = Body::decode(BASE, bytes) else { return };
-    let instructions = body.instructions().len();
-    let spill = check::spill(&body);
-    for slot in [0x20, 0x28] {
-        if let Ok((jump, _)) = check::find(&body, slot, spill.clone()) {
-            assert!(jump < instructions);
+    let function = Function { name: "fuzz", address: BASE, file_offset: 0, bytes };
+    for machine in [Architecture::X86_64, Architecture::Aarch64].map(machine::of) {
+        let mut landings = vec![machine.entry(&function).ok(), machine.answer(&function).ok().map(|(landing, _)| landing)];
+        for slot in [0x20, 0x28] {
+            landings.push(machine.check(&function, slot, &function).ok().map(|(landing, _)| landing));
         }
+        for landing in landings.into_iter().flatten() {
+            let start = usize::try_from(landing.address - BASE).expect("an address of the function");
+            assert_eq!(bytes.get(start..start + landing.bytes.len()), Some(&landing.bytes[..]), "{}", landing.text);
+        }
+        let _ = (machine.runs_last(&function, BASE), machine.panicking(&function), machine.addresses(&function));
     }
-    if let Ok((jump, _)) = answer::find(&body) {
-        assert!(jump < instructions);
-    }
-    if let Ok(push) = entry::first_push(&body) {
-        assert!(push < instructions);
-    }
-    let _ = panicking::find(&body);
-    let _ = deferred::runs_last(&body, BASE);
 }
