@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::run::Ports;
 use crate::{
-    probe::{Mapped, Way},
+    probe::Way,
     target::{
+        ExecutableFile,
         doctor::{Finding, State, node},
         plan::{Plan, plan},
     },
@@ -76,8 +77,8 @@ struct Kubelet {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = match &args.kubelet_file {
         Some(file) => {
-            let bytes = Mapped::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![Kubelet::new(None, file.clone(), &bytes)] }
+            let executable = ExecutableFile::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![Kubelet::new(None, file.clone(), &executable)] }
         }
         None => of_node(args),
     };
@@ -98,8 +99,8 @@ fn of_node(args: &Args) -> Report {
     let kubelets = node.listeners.iter().map(|pid| {
         let path = crate::target::executable(*pid);
         let file = std::fs::read_link(&path).unwrap_or_else(|_| path.clone());
-        match Mapped::open(&path) {
-            Ok(bytes) => Kubelet::new(Some(*pid), file, &bytes),
+        match ExecutableFile::open(&path) {
+            Ok(executable) => Kubelet::new(Some(*pid), file, &executable),
             Err(error) => Kubelet { pid: Some(*pid), file, plan: None, problem: Some(format!("cannot be read: {error}")) },
         }
     });
@@ -107,8 +108,8 @@ fn of_node(args: &Args) -> Report {
 }
 
 impl Kubelet {
-    fn new(pid: Option<u32>, file: PathBuf, bytes: &[u8]) -> Self {
-        match plan(bytes) {
+    fn new(pid: Option<u32>, file: PathBuf, executable: &ExecutableFile) -> Self {
+        match plan(executable) {
             Ok(plan) => Self { pid, file, plan: Some(plan), problem: None },
             Err(error) => Self { pid, file, plan: None, problem: Some(error.to_string()) },
         }

@@ -99,6 +99,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
+    disbelieved: HashMap<MapData, u32, u8>,
     log: KernelLog,
 }
 
@@ -144,6 +145,7 @@ impl Probes {
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
+            disbelieved: HashMap::try_from(take(&mut ebpf, "DISBELIEVED_PIDS")?)?,
             log: KernelLog::new(&mut ebpf),
             connections: None,
             ebpf,
@@ -201,6 +203,17 @@ impl Probes {
     pub fn forget_process(&mut self, pid: u32) {
         // It was there unless it was never believed.
         let _absent = self.pids.remove(&pid);
+    }
+
+    /// Ignores a process, although it lives in a network namespace that is believed; to be undone when it ends.
+    pub fn ignore_process(&mut self, pid: u32) -> Result<(), ProbeError> {
+        Ok(self.disbelieved.insert(&pid, &1, 0)?)
+    }
+
+    /// No longer ignores a process.
+    pub fn heed_process(&mut self, pid: u32) {
+        // It was there unless it was never ignored.
+        let _absent = self.disbelieved.remove(&pid);
     }
 
     /// Attaches to an executable as planned: to the file, so every process that runs it is covered from its first request.

@@ -8,14 +8,12 @@ mod kernel_btf;
 mod kernel_log;
 mod lease;
 mod load;
-mod mapped;
 mod rings;
 mod way;
 
-pub use decode::{DecodeError, Decoded, decode};
+pub use decode::{DecodeError, Decoded, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use lease::Lease;
 pub use load::{Attachment, Counts, ProbeError, Probes};
-pub use mapped::Mapped;
 pub use rings::Rings;
 pub use way::{NoWay, Way};

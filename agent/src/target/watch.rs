@@ -13,17 +13,21 @@ use thiserror::Error;
 
 use super::{
     executable,
+    file::ExecutableFile,
     find::FileId,
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
 };
-use crate::probe::{Attachment, Lease, Mapped, ProbeError, Probes};
+use crate::probe::{Attachment, Lease, ProbeError, Probes};
 
 /// Executables that stay attached after their last process ended, so that a restart has no gap.
 const IDLE_FILES: usize = 4;
 
 /// Executables that are remembered as no kubelets: whoever listens again and again must not keep the agent busy with reading files.
 const OTHER_FILES: usize = 64;
+
+/// Processes that ended and are remembered.
+const DEPARTED: usize = 64;
 
 /// Why a process is not watched.
 #[derive(Debug, Error)]
@@ -113,6 +117,8 @@ pub struct Kubelets {
     targets: Vec<Target>,
     refused: Option<String>,
     others: VecDeque<(FileId, PlanError)>,
+    /// Processes that ended last: what they did may still be on its way.
+    departed: VecDeque<u32>,
     /// The files that were found in the places of those that run, when that was last looked at.
     successors: Vec<FileId>,
 }
@@ -203,7 +209,11 @@ impl Kubelets {
         if let Some((_, error)) = self.others.iter().find(|(other, _)| *other == file) {
             return Ok(Err(error.clone()));
         }
-        let planned = plan(&Mapped::open(path)?);
+        let executable = ExecutableFile::open(path)?;
+        let planned = plan(&executable);
+        if executable.id() != file || !executable.is_unchanged() {
+            return Err(io::Error::other("it changed while it was read; it is looked at again when it listens again"));
+        }
         if let Err(error) = &planned {
             self.others.truncate(OTHER_FILES - 1);
             self.others.push_front((file, error.clone()));
@@ -251,9 +261,17 @@ impl Kubelets {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
     }
 
+    /// Whether a process is watched, or was a moment ago.
+    pub fn knows(&self, pid: u32) -> bool {
+        let watched = |target: &Target| target.processes.iter().any(|(its, _)| *its == pid);
+        self.targets.iter().any(watched) || self.departed.contains(&pid)
+    }
+
     /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless it could
     /// be written to meanwhile.
     pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
+        self.departed.truncate(DEPARTED - 1);
+        self.departed.push_front(pid);
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
             let before = target.processes.len();
