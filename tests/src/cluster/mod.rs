@@ -274,6 +274,13 @@ impl Cluster {
         up::restart_kubelet(self)
     }
 
+    /// Ends the kubelet with SIGTERM and starts it again with another configuration: `config` is merged over the testbed's own, as in
+    /// [`Options::kubelet_config`], and `arguments` are put behind its command line's. Returns when it listens, which is before it knows its
+    /// pods. [`Self::restart_kubelet`] keeps the configuration and drops the arguments.
+    pub fn reconfigure_kubelet(&self, config: &serde_json::Value, arguments: &[&str]) -> Result<(), ClusterError> {
+        up::reconfigure_kubelet(self, config, arguments)
+    }
+
     /// Ends the API server without a warning, as a crash does. [`Self::start_api_server`] starts it again.
     pub fn kill_api_server(&self) -> Result<(), ClusterError> {
         up::kill_api_server(self)

@@ -107,7 +107,7 @@ const TRY_UPGRADE: &str = "k8s.io/apimachinery/pkg/util/proxy.(*UpgradeAwareHand
 /// Plans the executable in these bytes, typically memory-mapped.
 pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
     let executable = Executable::parse(bytes)?;
-    let functions = executable.functions(|name| is_filter(name) || version::tells(name) || SINGLE.contains(&name))?;
+    let functions = executable.functions(|name| is_filter(name) || is_closure(name) || version::tells(name) || SINGLE.contains(&name))?;
     let named = |symbol: &'static str| functions.iter().find(|f| f.name == symbol).ok_or(PlanError::Function { symbol });
     let serve_http = named(SERVE_HTTP).map_err(|_| PlanError::NotAKubelet)?;
     if executable.architecture() != Architecture::X86_64 {
@@ -130,7 +130,7 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
     if panicking.is_none() {
         notes.push("panics of handlers cannot be told from empty answers: runtime.gorecover is not as in known Go releases".to_owned());
     }
-    sites.push(end(named(DEFERRED)?, serve_http, panicking)?);
+    sites.push(end(deferred_call(&functions, serve_http, panicking)?, serve_http, panicking)?);
 
     let build = executable.build_info()?;
     Ok(Plan {
@@ -148,6 +148,12 @@ const SINGLE: [&str; 5] = [SERVE_HTTP, DEFERRED, AUTHORIZE, TRY_UPGRADE, RECOVER
 
 fn is_filter(name: &str) -> bool {
     name.starts_with(SERVER) && name.ends_with(FILTER)
+}
+
+/// Whether a name is that of a closure of `ServeHTTP` itself, such as `….ServeHTTP.func3`.
+fn is_closure(name: &str) -> bool {
+    let number = name.strip_prefix(SERVE_HTTP).and_then(|rest| rest.strip_prefix(".func"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn request(function: &Function<'_>) -> Result<PlannedSite, PlanError> {
@@ -189,6 +195,31 @@ fn end(function: &Function<'_>, serve_http: &Function<'_>, panicking: Option<u32
     let why =
         "the first push after the stack check of the deferred call that ServeHTTP registers first and that so runs last, after a panic too";
     on(function, |body| Ok((SiteKind::End { panicking }, entry::first_push(body)?, why.to_owned())))
+}
+
+/// The deferred call that runs last. Before Go 1.22 the compiler named it like any closure of the function; it is the one that is a wrapper
+/// and is registered first.
+fn deferred_call<'f, 'a>(
+    functions: &'f [Function<'a>],
+    serve_http: &Function<'_>,
+    panicking: Option<u32>,
+) -> Result<&'f Function<'a>, PlanError> {
+    if let Some(named) = functions.iter().find(|f| f.name == DEFERRED) {
+        return Ok(named);
+    }
+    let in_server = |doubt| PlanError::Doubt { symbol: serve_http.name.to_owned(), doubt };
+    let server = Body::decode(serve_http.address, serve_http.bytes).map_err(in_server)?;
+    let is_it = |f: &&Function<'_>| {
+        let body = Body::decode(f.address, f.bytes).ok();
+        let is_wrapper = body.zip(panicking).is_some_and(|(body, panicking)| deferred::is_wrapper(&body, panicking));
+        is_wrapper && deferred::runs_last(&server, f.address).is_ok()
+    };
+    let mut candidates = functions.iter().filter(|f| is_closure(f.name)).filter(is_it);
+    match (candidates.next(), candidates.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(PlanError::Function { symbol: DEFERRED }),
+        (Some(_), Some(_)) => Err(PlanError::Ambiguous { what: "which deferred call of ServeHTTP runs last" }),
+    }
 }
 
 /// Finds a site in a function, and checks that a kernel emulates the instruction.
