@@ -55,7 +55,10 @@ pub(super) fn open(name: &str) -> Result<Cluster, ClusterError> {
 pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     end_kubelet(cluster)?;
     start_kubelet(cluster, &[])?;
-    // A kubelet listens before it has read which pods it has from the API server.
+    await_pods(cluster)
+}
+
+pub(super) fn await_pods(cluster: &Cluster) -> Result<(), ClusterError> {
     let knows_its_pods = || Ok(succeeds(&mut cluster.kubectl(["exec", POD, "--", "true"])));
     wait(&cluster.layout, "the kubelet did not find its pods again", "kubelet", knows_its_pods)
 }
@@ -66,7 +69,7 @@ pub(super) fn reconfigure_kubelet(cluster: &Cluster, config: &Value, arguments: 
     start_kubelet(cluster, arguments)
 }
 
-fn end_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+pub(super) fn end_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") else { return Ok(()) };
     // Without its record it may end; with it, that would be taken for a crash.
     residue::remove_file(&cluster.layout.path("run/kubelet"))?;

@@ -71,8 +71,11 @@ pub(crate) fn rotation(bed: &Bed) {
         thread::sleep(Duration::from_millis(500));
     }
     eprintln!("both certificates were in force after {:.1} s", begun.elapsed().as_secs_f32());
+    // What was open before goes on under what is new.
+    thread::sleep(Duration::from_secs(1));
     let answers = steady.stop().unwrap();
     assert_eq!(answers.only(), Some(200), "{}", answers.problem);
+    assert!(answers.answered() >= 10, "{answers:?}");
     watched.close(
         "serving certificate and client CA replaced while it runs",
         "the new authority's users, and the connections that were there",

@@ -52,7 +52,7 @@ pub(crate) fn standalone(bed: &Bed) {
         match answered {
             101 => break event,
             // It does not know of the pod yet, or its container does not run yet.
-            404 | 500 => assert_eq!(annotation(&event, "findings"), "exec-attempt,anonymous-access,outside-rbac", "{event}"),
+            404 | 500 => assert_eq!(annotation(&event, "findings"), "anonymous-access,outside-rbac,exec-attempt", "{event}"),
             _ => panic!("{answered}: {event}"),
         }
         assert!(begun.elapsed() < RUNS_WITHIN, "the static pod does not run");

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use kubewitness_tests::{
     agent::{Agent, output_of},
     call::Call,
-    scenarios::{Bed, completed},
+    scenarios::Bed,
 };
 use serde_json::Value;
 
@@ -27,7 +27,12 @@ pub(crate) struct Watched<'b> {
 impl<'b> Watched<'b> {
     /// Watches the kubelet as it is now. `reader` is a call by somebody who may read its metrics.
     pub(crate) fn new(bed: &'b Bed, reader: &Call) -> Self {
-        let mut watched = Self { bed, agent: bed.agent(&[]), reader: reader.clone().body(), before: (0, 0), sent: 0 };
+        Self::by(bed, bed.agent(&[]), reader)
+    }
+
+    /// The same with an agent that is there already.
+    pub(crate) fn by(bed: &'b Bed, agent: Agent, reader: &Call) -> Self {
+        let mut watched = Self { bed, agent, reader: reader.clone().body(), before: (0, 0), sent: 0 };
         watched.before = watched.books();
         watched
     }
@@ -51,9 +56,9 @@ impl<'b> Watched<'b> {
         self.agent.event(name, SEEN_WITHIN, |event| event["userAgent"] == name && event["stage"] == "ResponseComplete").expect("an event")
     }
 
-    /// What `kubewitness doctor` says about this kubelet, in text.
-    pub(crate) fn doctor(&self) -> String {
-        let pid = self.bed.cluster.kubelet_pid().expect("the kubelet runs").to_string();
+    /// What `kubewitness doctor` says about the kubelet that is this process, in text.
+    pub(crate) fn doctor(pid: u32) -> String {
+        let pid = pid.to_string();
         output_of(Command::new(Bed::binary()).args(["doctor", "--kubelet-pid", &pid])).expect("everything is in place")
     }
 
@@ -82,11 +87,4 @@ impl<'b> Watched<'b> {
         let events = self.agent.events().expect("events are JSON");
         (counted, events.iter().filter(|event| event["stage"] == "ResponseComplete").count())
     }
-}
-
-/// The one event that ends a request of this user agent.
-pub(crate) fn only(events: &[Value], name: &str) -> Value {
-    let told = completed(events, name);
-    assert_eq!(told.len(), 1, "{name}: {told:?}");
-    told[0].clone()
 }
