@@ -6,12 +6,17 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Where `cargo xtask build` leaves the object, from the workspace's root.
-const BUILT: &str = "target/bpf/bpfel-unknown-none/release/kubewitness";
+/// Where `cargo xtask build` leaves the object for the machine that the agent is built for, from the workspace's root.
+fn built() -> &'static str {
+    match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("aarch64") => "target/bpf-arm64/bpfel-unknown-none/release/kubewitness",
+        _ => "target/bpf/bpfel-unknown-none/release/kubewitness",
+    }
+}
 
 fn main() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the agent is a folder of the workspace");
-    let object = env::var_os("KUBEWITNESS_EBPF").map_or_else(|| workspace.join(BUILT), PathBuf::from);
+    let object = env::var_os("KUBEWITNESS_EBPF").map_or_else(|| workspace.join(built()), PathBuf::from);
     let copy = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kubewitness.bpf.o");
     println!("cargo::rerun-if-env-changed=KUBEWITNESS_EBPF");
     println!("cargo::rerun-if-changed={}", object.display());

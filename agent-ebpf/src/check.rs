@@ -1,5 +1,5 @@
 //! The conditional jump right after `decision, reason, err := auth.Authorize(ctx, attrs)`: the results are still in registers.
-//! RAX is the decision, (RBX, RCX) the reason, RDI the error's type word.
+//! The first is the decision, the second and third are the reason, the fourth is the error's type word.
 
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
@@ -9,6 +9,7 @@ use crate::{
     go_map::{self, Key, Wanted},
     hit::{Hit, InFlight},
     maps::count,
+    registers,
     request::value,
     scratch::{Slot, append, append_string, start},
     user::{header as string, read},
@@ -30,12 +31,13 @@ impl Wanted for Extras {
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
-    let (regs, layout) = (hit.regs, &hit.site.layout);
+    let layout = &hit.site.layout;
+    let [decision, reason, reason_length, error, _] = registers::words(hit.regs);
     // Where a word contradicts the plan the address is nil: then each read fails and each text is unknown, but the decision stands.
     let (attributes, user) = subject(&hit);
     if user == 0 {
         count(Counter::Contradicted);
-        debug!(ctx, "the attributes or their user are not where they should be, at {:x}", regs.rip);
+        debug!(ctx, "the attributes or their user are not where they should be, at {:x}", registers::instruction(hit.regs));
     }
     hit.report(Kind::Check, &InFlight::of(&hit), |slot| {
         let record = start::<Check>(slot);
@@ -47,15 +49,15 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         };
         // SAFETY: as above.
         unsafe {
-            (*record).decision = regs.rax as u32;
-            (*record).error = u8::from(regs.rdi != 0);
+            (*record).decision = decision as u32;
+            (*record).error = u8::from(error != 0);
         }
         span(CheckText::User, append_string::<{ limit::NAME }>(slot, user + u64::from(layout.user_name)));
         span(CheckText::Uid, append_string::<{ limit::NAME }>(slot, user + u64::from(layout.user_uid)));
         span(CheckText::Verb, append_string::<{ limit::WORD }>(slot, attributes + u64::from(layout.attributes_verb)));
         span(CheckText::Subresource, append_string::<{ limit::WORD }>(slot, attributes + u64::from(layout.attributes_subresource)));
         span(CheckText::Node, append_string::<{ limit::NAME }>(slot, attributes + u64::from(layout.attributes_name)));
-        span(CheckText::Reason, append::<{ limit::REASON }>(slot, regs.rbx, regs.rcx));
+        span(CheckText::Reason, append::<{ limit::REASON }>(slot, reason, reason_length));
         extras(slot, record, user, layout);
         groups(slot, record, user + u64::from(layout.user_groups));
     })
@@ -66,7 +68,7 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
 fn subject(hit: &Hit<'_>) -> (u64, u64) {
     let (site, layout, bias) = (hit.site, &hit.site.layout, hit.bias());
     let [Some(itab), Some(attributes)] =
-        [site.attr_itab, site.attr_data].map(|offset| read::<u64>(hit.regs.rsp.wrapping_add_signed(i64::from(offset))))
+        [site.attr_itab, site.attr_data].map(|offset| read::<u64>(registers::stack(hit.regs).wrapping_add_signed(i64::from(offset))))
     else {
         return (0, 0);
     };

@@ -1,11 +1,12 @@
 //! How a request went: the container runtime's answer to an upgrade, and the end.
 
-use aya_ebpf::{bindings::pt_regs, programs::ProbeContext};
-use kubewitness_wire::{Answer, End, Kind, Layout, Register};
+use aya_ebpf::programs::ProbeContext;
+use kubewitness_wire::{Answer, End, Kind, Layout};
 
 use crate::{
     flight::{self, Flight},
     hit::{Hit, InFlight},
+    registers,
     scratch::start,
     user::read,
 };
@@ -14,7 +15,7 @@ use crate::{
 #[inline(always)]
 pub fn answered(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
-    let status = register(hit.regs, hit.site.status);
+    let status = registers::named(hit.regs, hit.site.status);
     hit.report(Kind::Answer, &InFlight::of(&hit), |slot| {
         let record = start::<Answer>(slot);
         // SAFETY: the record lies in the slot that is ours.
@@ -25,7 +26,7 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
 /// The deferred call of `ServeHTTP` that runs last, after a panic too.
 #[inline(always)]
 pub fn ended(ctx: &ProbeContext) -> Option<()> {
-    let hit = Hit::of(ctx)?;
+    let hit = Hit::at_entry(ctx)?;
     let request = InFlight::of(&hit);
     // SAFETY: the pointer is an element of a map.
     let response = request.flight.and_then(|flight| response(unsafe { &*flight }, &hit.site.layout, hit.bias()));
@@ -54,7 +55,7 @@ fn panicked(hit: &Hit<'_>) -> u8 {
     if hit.site.panicking == 0 {
         return End::UNKNOWN;
     }
-    match read::<u64>(hit.regs.r14 + u64::from(hit.site.panicking)) {
+    match read::<u64>(registers::goroutine(hit.regs) + u64::from(hit.site.panicking)) {
         Some(panic) => u8::from(panic != 0),
         None => End::UNKNOWN,
     }
@@ -88,20 +89,4 @@ fn response(flight: &Flight, layout: &Layout, bias: u64) -> Option<Response> {
         });
     }
     None
-}
-
-/// The value of a register that the plan names.
-#[inline(always)]
-fn register(regs: &pt_regs, number: u32) -> u64 {
-    // The verifier wants each access at a constant offset, so there is one for each register.
-    macro_rules! pick {
-        ($($register:ident $field:ident),*) => {
-            $(if number == Register::$register as u32 {
-                // SAFETY: the field of a reference.
-                return unsafe { core::ptr::read_volatile(&raw const regs.$field) };
-            })*
-        };
-    }
-    pick!(Rax rax, Rcx rcx, Rdx rdx, Rbx rbx, Rsi rsi, Rdi rdi, R8 r8, R9 r9, R10 r10, R11 r11, R12 r12, R13 r13, R15 r15);
-    0
 }

@@ -12,6 +12,7 @@ use crate::{
     belief::{self, Believed},
     flight::{self, Flight, Key},
     maps::SITES,
+    registers,
     scratch::{Slot, send, with_slot},
 };
 
@@ -37,16 +38,23 @@ impl<'a> Hit<'a> {
         Some(Self { regs, site, process, time, index })
     }
 
-    /// The goroutine, which Go keeps in R14.
+    /// The same at the entry of a function: none while its stack check sends it back.
+    #[inline(always)]
+    pub fn at_entry(ctx: &'a ProbeContext) -> Option<Self> {
+        // SAFETY: the context's registers are those of the probed thread.
+        if registers::has_entered(unsafe { &*ctx.regs }) { Self::of(ctx) } else { None }
+    }
+
+    /// The goroutine.
     #[inline(always)]
     pub fn key(&self) -> Key {
-        Key { goroutine: self.regs.r14, tgid: self.process.tgid, zero: 0 }
+        Key { goroutine: registers::goroutine(self.regs), tgid: self.process.tgid, zero: 0 }
     }
 
     /// How far from its address in the file the executable was loaded.
     #[inline(always)]
     pub fn bias(&self) -> u64 {
-        self.regs.rip.wrapping_sub(self.site.address)
+        registers::instruction(self.regs).wrapping_sub(self.site.address)
     }
 
     /// Builds a record in a slot and sends it.
@@ -60,7 +68,7 @@ impl<'a> Hit<'a> {
             time: self.time,
             tgid: self.process.tgid,
             site: self.index,
-            goroutine: self.regs.r14,
+            goroutine: registers::goroutine(self.regs),
             request: request.begin,
         };
         with_slot(request.class, |slot| {

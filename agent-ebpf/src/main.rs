@@ -16,6 +16,7 @@ mod go_map;
 mod hit;
 mod maps;
 mod process;
+mod registers;
 mod request;
 mod scratch;
 mod socket;
@@ -26,7 +27,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RawTracePointContext},
 };
 
-/// The first `push` of `(*Server).ServeHTTP`.
+/// The stack check of `(*Server).ServeHTTP`, or the first `push` after it.
 #[uprobe(multi)]
 fn request(ctx: ProbeContext) -> u32 {
     request::seen(&ctx).map_or(1, |()| 0)
@@ -44,7 +45,7 @@ fn answer(ctx: ProbeContext) -> u32 {
     end::answered(&ctx).map_or(1, |()| 0)
 }
 
-/// The first `push` of the deferred call that runs last.
+/// The same of the deferred call that runs last.
 #[uprobe(multi)]
 fn end(ctx: ProbeContext) -> u32 {
     end::ended(&ctx).map_or(1, |()| 0)

@@ -1,4 +1,4 @@
-//! `(*Server).ServeHTTP(w, req)`: RAX is the server, (RBX, RCX) is `w`, RDI is `req` (Go's ABIInternal).
+//! `(*Server).ServeHTTP(w, req)`: the first argument is the server, the second and third are `w`, the fourth is `req`.
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
 use kubewitness_wire::{Class, Kind, Layout, Request, RequestText, Search, Span, limit};
@@ -7,6 +7,7 @@ use crate::{
     flight::{self, Flight},
     go_map::{self, Found, Key, Wanted},
     hit::{Hit, InFlight},
+    registers,
     scratch::{Slot, append, append_string, start},
     user::{header as string, read},
 };
@@ -63,14 +64,14 @@ impl Prefix {
 /// A request begins.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
-    let hit = Hit::of(ctx)?;
-    let (regs, layout) = (hit.regs, &hit.site.layout);
-    let request = regs.rdi;
+    let hit = Hit::at_entry(ctx)?;
+    let layout = &hit.site.layout;
+    let [server, writer_itab, writer_data, request, _] = registers::words(hit.regs);
     let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
     let path = url + u64::from(layout.url_path);
     let class = classify(path);
-    flight::begin(&hit.key(), &Flight { request: hit.time, writer_itab: regs.rbx, writer_data: regs.rcx, lost: 0, zero: 0 }, class);
-    let auth: Option<u64> = read(regs.rax + u64::from(layout.server_auth));
+    flight::begin(&hit.key(), &Flight { request: hit.time, writer_itab, writer_data, lost: 0, zero: 0 }, class);
+    let auth: Option<u64> = read(server + u64::from(layout.server_auth));
 
     hit.report(Kind::Request, &InFlight::of(&hit), |slot| {
         let record = start::<Request>(slot);

@@ -5,23 +5,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kubewitness::target::plan::{Attributes, Place, Plan, PlanError, SiteKind, plan};
+use kubewitness::gobin::{Architecture, Executable};
+use kubewitness::target::plan::{Attributes, Place, Plan, PlanError, PlannedSite, SiteKind, plan};
 use kubewitness_wire::{Layout, Register};
 
-/// What was measured on a running kubelet.
+/// What was measured on a running kubelet of amd64, or read in the disassembly of one of arm64.
 struct Measured {
     release: &'static str,
     go: &'static str,
+    architecture: Architecture,
     /// Slots of `attr` in each clone of the filter.
     slots: &'static [(i32, i32, Place)],
     /// 1 for Swiss maps.
     swiss: u32,
+    /// The register that the runtime's status is in.
+    status: Register,
 }
 
-const MEASURED: [Measured; 3] = [
-    Measured { release: "v1.30.14", go: "go1.23.12", slots: &[(0x48, 0x80, Place::Frame), (0x18, 0x20, Place::Spill)], swiss: 0 },
-    Measured { release: "v1.36.3", go: "go1.26.8", slots: &[(0x88, 0xe8, Place::Frame)], swiss: 1 },
-    Measured { release: "v1.37.2", go: "go1.27.3", slots: &[(0x80, 0xe0, Place::Frame)], swiss: 1 },
+const AMD64: Architecture = Architecture::X86_64;
+const ARM64: Architecture = Architecture::Aarch64;
+
+#[rustfmt::skip]
+const MEASURED: [Measured; 4] = [
+    Measured { release: "v1.30.14", go: "go1.23.12", architecture: AMD64, slots: &[(0x48, 0x80, Place::Frame), (0x18, 0x20, Place::Spill)], swiss: 0, status: Register::Rdx },
+    Measured { release: "v1.36.3", go: "go1.26.8", architecture: AMD64, slots: &[(0x88, 0xe8, Place::Frame)], swiss: 1, status: Register::Rdx },
+    Measured { release: "v1.37.2", go: "go1.27.3", architecture: AMD64, slots: &[(0x80, 0xe0, Place::Frame)], swiss: 1, status: Register::Rdx },
+    Measured { release: "v1.36.3", go: "go1.26.8", architecture: ARM64, slots: &[(0x98, 0xf8, Place::Frame)], swiss: 1, status: Register::X5 },
 ];
 
 #[test]
@@ -57,11 +66,19 @@ fn other_programs_have_none_and_are_told_apart() {
 /// A kubelet is too large to copy for each case: a byte is replaced and put back.
 #[test]
 fn a_damaged_kubelet_never_panics() {
-    let Some(path) = cached("kubelet").into_iter().min_by_key(|path| fs::metadata(path).map_or(u64::MAX, |m| m.len())) else {
-        println!("no kubelet in the cache: nothing was damaged");
-        return;
-    };
-    let mut bytes = fs::read(&path).expect("the kubelet can be read");
+    for architecture in [AMD64, ARM64] {
+        let mut kubelets = cached("kubelet");
+        kubelets.sort_by_key(|path| fs::metadata(path).map_or(u64::MAX, |m| m.len()));
+        let is_wanted = |bytes: &Vec<u8>| Executable::parse(bytes).is_ok_and(|e| e.architecture() == architecture);
+        let whole = kubelets.into_iter().map(|path| fs::read(path).expect("the kubelet can be read")).find(is_wanted);
+        match whole {
+            Some(bytes) => damage(bytes),
+            None => println!("no kubelet for {} in the cache: nothing was damaged", architecture.name()),
+        }
+    }
+}
+
+fn damage(mut bytes: Vec<u8>) {
     let whole = plan(&bytes).expect("a plan");
     let places = whole.sites.iter().flat_map(|site| site.file_offset - 40..site.file_offset + 8);
     let mut without_plan = 0;
@@ -70,7 +87,7 @@ fn a_damaged_kubelet_never_panics() {
         without_plan += usize::from(plan(&bytes).is_err());
         bytes[place] = was;
     }
-    assert!(without_plan > 0, "0x06 is no instruction, so some of these must be doubted");
+    assert!(without_plan > 0, "some of these must be doubted");
     assert_eq!(plan(&bytes), Ok(whole), "a plan depends on the bytes alone");
     for cut in [64, 4096, bytes.len() / 2, bytes.len() - 1] {
         assert!(plan(&bytes[..cut]).is_err(), "cut at {cut}");
@@ -83,16 +100,14 @@ fn check_sites(plan: &Plan, bytes: &[u8]) {
         panic!("not request, checks, answer, end: {kinds:?}")
     };
     assert!(!checks.is_empty() && checks.iter().all(|kind| matches!(kind, SiteKind::Check(_))), "{checks:?}");
-    assert!(!matches!(status, Register::Rsp | Register::R14), "{status:?} holds no status");
+    let of_the_machine = Register::ARM64.contains(status) == (plan.architecture == ARM64);
+    assert!(of_the_machine && !matches!(status, Register::Rsp | Register::R14 | Register::X28), "{status:?} holds no status");
     for site in &plan.sites {
         let start = usize::try_from(site.file_offset).expect("an offset in the file");
         assert_eq!(bytes[start..start + site.bytes.len()], site.bytes, "{}: the proof is what is in the file", site.symbol);
-        match site.kind {
-            SiteKind::Request | SiteKind::End { .. } => {
-                assert_eq!((site.bytes.as_slice(), site.instruction.as_str()), (&[0x55][..], "push rbp"));
-            }
-            SiteKind::Check(_) => assert!(site.instruction.starts_with("jne 0x") && is_jump(&site.bytes, 5), "{site:?}"),
-            SiteKind::Answer(_) => assert!(site.instruction.starts_with("je 0x") && is_jump(&site.bytes, 4), "{site:?}"),
+        match plan.architecture {
+            AMD64 => check_x86(site),
+            ARM64 => check_arm64(site),
         }
         let wire = site.wire(&plan.layout);
         assert_eq!((wire.address, wire.layout), (site.address, plan.layout));
@@ -100,6 +115,27 @@ fn check_sites(plan: &Plan, bytes: &[u8]) {
             assert_eq!((wire.attr_itab, wire.attr_data), (attributes.itab, attributes.data));
         }
     }
+}
+
+fn check_x86(site: &PlannedSite) {
+    match site.kind {
+        SiteKind::Request | SiteKind::End { .. } => {
+            assert_eq!((site.bytes.as_slice(), site.instruction.as_str()), (&[0x55][..], "push rbp"));
+        }
+        SiteKind::Check(_) => assert!(site.instruction.starts_with("jne 0x") && is_jump(&site.bytes, 5), "{site:?}"),
+        SiteKind::Answer(_) => assert!(site.instruction.starts_with("je 0x") && is_jump(&site.bytes, 4), "{site:?}"),
+    }
+}
+
+/// `b.ls`, `cbnz x3`, `b.eq`: the bits that are not where they lead to.
+fn check_arm64(site: &PlannedSite) {
+    let (mask, bits, text) = match site.kind {
+        SiteKind::Request | SiteKind::End { .. } => (0xff00_001f, 0x5400_0009, "b.ls 0x"),
+        SiteKind::Check(_) => (0xff00_001f, 0xb500_0003, "cbnz x3, 0x"),
+        SiteKind::Answer(_) => (0xff00_001f, 0x5400_0000, "b.eq 0x"),
+    };
+    let word = u32::from_le_bytes(*site.bytes.as_array().expect("four bytes"));
+    assert!(word & mask == bits && site.instruction.starts_with(text) && site.address.is_multiple_of(4), "{site:?}");
 }
 
 /// A conditional jump of that condition, short or near.
@@ -134,14 +170,15 @@ fn check_layout(l: &Layout) {
 
 fn check_measured(plan: &Plan) {
     let version = plan.kubelet_version.as_deref().expect("the testbed sets the version");
-    let measured = MEASURED.iter().find(|m| (m.release, m.go) == (version, plan.go_version.as_str()));
+    let wanted = (version, plan.go_version.as_str(), plan.architecture);
+    let measured = MEASURED.iter().find(|m| (m.release, m.go, m.architecture) == wanted);
     let Some(measured) = measured else { return };
     let expected: Vec<_> =
         measured.slots.iter().map(|(itab, data, place)| Attributes { itab: *itab, data: *data, place: *place }).collect();
     let found: Vec<_> = plan.sites.iter().filter_map(|site| if let SiteKind::Check(a) = site.kind { Some(a) } else { None }).collect();
     assert_eq!(found, expected, "{version}");
     assert_eq!(plan.layout.map.swiss, measured.swiss, "{version}");
-    assert!(plan.sites.iter().any(|site| site.kind == SiteKind::Answer(Register::Rdx)), "{version}");
+    assert!(plan.sites.iter().any(|site| site.kind == SiteKind::Answer(measured.status)), "{version}");
 }
 
 fn check_json(plan: &Plan) {
@@ -150,7 +187,8 @@ fn check_json(plan: &Plan) {
     assert_eq!(json["sites"][0]["kind"], "request");
     assert_eq!(json["sites"][0]["address"], format!("{:#x}", first.address));
     assert_eq!(json["sites"][0]["file_offset"], format!("{:#x}", first.file_offset));
-    assert_eq!(json["sites"][0]["bytes"], "55");
+    assert_eq!(json["architecture"], plan.architecture.name());
+    assert_eq!(json["sites"][0]["bytes"].as_str().map(str::len), Some(2 * first.bytes.len()));
     assert_eq!(json["layout"]["itab *user.DefaultInfo"], format!("{:#x}", plan.layout.itab_user));
     assert_eq!(json["layout"]["url.URL.Path"], plan.layout.url_path);
 }

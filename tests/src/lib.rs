@@ -21,6 +21,7 @@ pub mod nested;
 pub mod prometheus;
 pub mod random;
 pub mod scenarios;
+pub mod vm;
 
 /// Bytes as lower-case hex digits.
 fn hex(bytes: &[u8]) -> String {

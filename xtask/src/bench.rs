@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::{build, project, setup};
@@ -55,8 +56,8 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     let mib = parse(args)?;
     ensure!(project::answer(Command::new("jq").arg("--version")).is_ok(), "jq is not installed, and this is a race against it: install it");
     ensure!(project::answer(Command::new("taskset").arg("--version")).is_ok(), "taskset is not installed: install util-linux");
-    setup::for_build()?;
-    build::all()?;
+    setup::for_build(&[Arch::Amd64])?;
+    build::all(Arch::Amd64)?;
     let examples = step("bench: build what makes events up", build::examples)?;
     let folder = project::root().join("target/bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

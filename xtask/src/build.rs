@@ -6,36 +6,47 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::arch::Arch;
+use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::project::TOOLCHAIN;
-use crate::setup::MUSL;
-use crate::{args, project, setup};
+use crate::{project, setup};
 
 const HELP: &str = "\
-Usage: cargo xtask build
+Usage: cargo xtask build [--arch amd64|arm64]
 
-Builds the kernel programs, and around them target/release/kubewitness: one static binary for any Linux on x86-64. Sets up what is
-missing first; what has not changed is not built again.
+Builds the kernel programs, and around them target/release/kubewitness: one static binary for any Linux on x86-64; or, with
+`--arch arm64`, target/release/kubewitness-arm64. Sets up what is missing first; what has not changed is not built again.
+
+Options:
+  --arch ARCH   the machine that it is for, amd64 if not given; arm64 wants aarch64-linux-gnu-gcc
 
 Examples:
   cargo xtask build
   cargo xtask build && target/release/kubewitness --help
+  cargo xtask build --arch arm64
 ";
 
 pub(crate) fn command(args: &[String]) -> Result<()> {
     if args::help_was_asked(args, HELP) {
         return Ok(());
     }
-    args::none(args, "cargo xtask build --help")?;
-    setup::for_build()?;
-    all()
+    const OWN_HELP: &str = "cargo xtask build --help";
+    let arch = match args {
+        [] => Arch::Amd64,
+        [option, name] if option == "--arch" => Arch::named(name, OWN_HELP)?,
+        [other, ..] => return Err(Usage::error(format!("`{other}` is not understood, or has no value"), OWN_HELP)),
+    };
+    setup::for_build(&[arch])?;
+    all(arch)
 }
 
-/// The kernel programs and the agent; the tools must be there.
-pub(crate) fn all() -> Result<()> {
+/// The kernel programs and the agent for a machine; the tools must be there.
+pub(crate) fn all(arch: Arch) -> Result<()> {
     let place = Place::here()?;
-    let object = step("build: the kernel programs", || kernel_programs(&place))?;
-    let binary = step("build: the agent", || agent(&place, &object))?;
+    let of = if arch == Arch::Amd64 { String::new() } else { format!(" for {}", arch.name()) };
+    let object = step(&format!("build: the kernel programs{of}"), || kernel_programs(&place, arch))?;
+    let binary = step(&format!("build: the agent{of}"), || agent(&place, &object, arch))?;
     note(&format!("{} is ready", binary.strip_prefix(project::root()).unwrap_or(&binary).display()));
     Ok(())
 }
@@ -98,13 +109,13 @@ fn renamed(from: &Path, to: &str) -> String {
 ///
 /// `core` is compiled along, which the compiler calls unstable. Flags and target folder are apart from those of the host, so that
 /// neither build throws the other's work away.
-pub(crate) fn bpf_cargo(place: &Place, subcommand: &str) -> Result<Command> {
+pub(crate) fn bpf_cargo(place: &Place, subcommand: &str, arch: Arch) -> Result<Command> {
     let mut command = place.cargo(&[subcommand, "--release", "-p", "kubewitness-ebpf", "-Z", "build-std=core"]);
     // The compiler notes the folder that it runs in beside the paths of the lines.
     let own = renamed(&place.root, "/kubewitness");
-    let flags: Vec<String> = BPF_FLAGS.map(str::to_owned).into_iter().chain([own]).chain(place.flags()).collect();
+    let flags: Vec<String> = [arch.bpf_flag()].into_iter().chain(BPF_FLAGS).map(str::to_owned).chain([own]).chain(place.flags()).collect();
     command
-        .args(["--target", BPF, "--target-dir", "target/bpf"])
+        .args(["--target", BPF, "--target-dir", &format!("target/{}", arch.bpf_folder())])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", project::tool("bpf-linker")?)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
@@ -115,36 +126,32 @@ const BPF: &str = "bpfel-unknown-none";
 
 /// The kernel wants BTF, and bpf-linker makes it from debug information. What else it says on stderr is that it cannot open one of
 /// the two files which the toolchain calls libLLVM, each time: the other one it can.
-const BPF_FLAGS: [&str; 4] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf", "-Alinker_messages"];
+const BPF_FLAGS: [&str; 3] = ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Alinker_messages"];
 
-fn kernel_programs(place: &Place) -> Result<PathBuf> {
+fn kernel_programs(place: &Place, arch: Arch) -> Result<PathBuf> {
     // The folders that the flags name are there only once the sources are.
     project::run(&mut place.cargo(&["fetch", "--quiet", "--locked"]))?;
-    project::run(&mut bpf_cargo(place, "build")?)?;
-    Ok(place.root.join("target/bpf").join(BPF).join("release/kubewitness"))
+    project::run(&mut bpf_cargo(place, "build", arch)?)?;
+    Ok(place.root.join("target").join(arch.bpf_folder()).join(BPF).join("release/kubewitness"))
 }
-
-/// What compiles the C and assembly of `ring` for the static binary. Without it a `musl-gcc` is looked for, which few have; `ring` needs
-/// nothing of a C library but what every one has.
-const C_COMPILER: &str = "CC_x86_64_unknown_linux_musl";
 
 /// The binary from nothing, in a place where nobody has built: kernel programs and agent.
-pub(crate) fn elsewhere(place: &Place) -> Result<PathBuf> {
-    let object = kernel_programs(place)?;
-    agent(place, &object)
+pub(crate) fn elsewhere(place: &Place, arch: Arch) -> Result<PathBuf> {
+    let object = kernel_programs(place, arch)?;
+    agent(place, &object, arch)
 }
 
-fn agent(place: &Place, object: &Path) -> Result<PathBuf> {
-    project::run(&mut agent_cargo(place, object))?;
+fn agent(place: &Place, object: &Path, arch: Arch) -> Result<PathBuf> {
+    project::run(&mut agent_cargo(place, object, arch))?;
     let target = place.root.join("target");
-    let built = target.join(MUSL).join("release/kubewitness");
+    let built = target.join(arch.musl()).join("release/kubewitness");
     let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     ensure!(
         needs_interpreter(&elf) == Some(false),
         "{} is not a static binary: see that no dependency links a shared library",
         built.display()
     );
-    let binary = target.join("release/kubewitness");
+    let binary = target.join("release").join(arch.binary());
     replace(&binary, &elf, &built).with_context(|| format!("cannot write {}", binary.display()))?;
     Ok(binary)
 }
@@ -152,15 +159,19 @@ fn agent(place: &Place, object: &Path) -> Result<PathBuf> {
 /// The agent's examples, built as the agent is; the folder where they are.
 pub(crate) fn examples() -> Result<PathBuf> {
     let place = Place::here()?;
-    project::run(agent_cargo(&place, &kernel_programs(&place)?).arg("--examples"))?;
-    Ok(project::root().join("target").join(MUSL).join("release/examples"))
+    let arch = Arch::Amd64;
+    project::run(agent_cargo(&place, &kernel_programs(&place, arch)?, arch).arg("--examples"))?;
+    Ok(project::root().join("target").join(arch.musl()).join("release/examples"))
 }
 
-fn agent_cargo(place: &Place, object: &Path) -> Command {
-    let mut command = place.cargo(&["build", "--release", "-p", "kubewitness", "--target", MUSL]);
+fn agent_cargo(place: &Place, object: &Path, arch: Arch) -> Command {
+    let mut command = place.cargo(&["build", "--release", "-p", "kubewitness", "--target", arch.musl()]);
+    // Without it a `musl-gcc` is looked for, which few have.
+    let (variable, compiler) = arch.c_compiler();
     command
         .env("KUBEWITNESS_EBPF", object)
-        .env(C_COMPILER, env::var_os(C_COMPILER).unwrap_or("cc".into()))
+        .env(variable, env::var_os(variable).unwrap_or(compiler.into()))
+        .envs(arch.linker())
         .env("CARGO_ENCODED_RUSTFLAGS", place.flags().join("\x1f"));
     command
 }

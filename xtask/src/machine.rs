@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+use crate::arch::Arch;
 use crate::project;
 
 /// rustup, with which all the rest can be fetched.
@@ -15,11 +16,20 @@ pub(crate) fn rustup() -> Result<()> {
     there.map(drop).map_err(|error| anyhow!("{error}: install it from https://rustup.rs"))
 }
 
-/// The only architecture for which there are probe plans.
+/// Where everything is built, also what runs elsewhere.
 pub(crate) fn architecture() -> Result<()> {
     let here = std::env::consts::ARCH;
-    ensure!(here == "x86_64", "kubewitness is built on and for x86_64 so far, and this machine is {here}: use another one");
+    ensure!(here == "x86_64", "kubewitness is built on x86_64, for arm64 too, and this machine is {here}: use another one");
     Ok(())
+}
+
+/// A C compiler for arm64: a crate of the agent holds C and assembly.
+pub(crate) fn compiler_for_arm64() -> Result<()> {
+    let (variable, compiler) = Arch::Arm64.c_compiler();
+    let compiler = std::env::var(variable).unwrap_or(compiler.to_owned());
+    let there = project::answer(Command::new(&compiler).arg("--version"));
+    let advice = format!("install gcc-aarch64-linux-gnu and libc6-dev-arm64-cross, or name a C compiler for arm64 in {variable}");
+    there.map(drop).map_err(|error| anyhow!("{error}: {advice}"))
 }
 
 /// At least `wanted` MiB free where `folder` is or will be.

@@ -2,6 +2,7 @@
 //!
 //! Builds with the stable Rust that is at hand; the project's own toolchain is put in place by [`setup`].
 
+mod arch;
 mod args;
 mod bench;
 mod build;
@@ -24,7 +25,7 @@ type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>)
 
 const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
-    ("build", "build target/release/kubewitness, one static binary with the kernel programs inside", build::command),
+    ("build", "build target/release/kubewitness, one static binary with the kernel programs inside; for arm64 too", build::command),
     ("image", "the static binary as an OCI image, with its bill of materials", image::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
@@ -82,6 +83,9 @@ mod tests {
             &["nonsense"][..],
             &["setup", "now"],
             &["build", "--fast"],
+            &["build", "--arch"],
+            &["build", "--arch", "mips"],
+            &["image", "--arch", "mips"],
             &["image", "--name"],
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],

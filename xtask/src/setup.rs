@@ -6,19 +6,17 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::arch::Arch;
 use crate::progress::{note, step};
 use crate::project::{self, TOOLCHAIN};
 use crate::{args, machine};
 
-/// The target of the static binary.
-pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
-
 const HELP: &str = "\
 Usage: cargo xtask setup
 
-Puts in place, unless they are there: the project's Rust toolchain with rust-src, clippy, rustfmt and the musl target (through
-rustup), bpf-linker and cargo-deny (through cargo, in ~/.cache/kubewitness/tools, or under KUBEWITNESS_CACHE). The other commands
-do the part of this that they need, so there is seldom a reason to call it.
+Puts in place, unless they are there: the project's Rust toolchain with rust-src, clippy, rustfmt and the musl targets (through
+rustup), bpf-linker and cargo-deny (through cargo, in ~/.cache/kubewitness/tools, or under KUBEWITNESS_CACHE). Says what else to install
+to build for arm64. The other commands do the part of this that they need, so there is seldom a reason to call it.
 
 Examples:
   cargo xtask setup
@@ -31,6 +29,10 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     }
     args::none(args, "cargo xtask setup --help")?;
     all()?;
+    toolchain(&Arch::ALL)?;
+    if let Err(missing) = machine::compiler_for_arm64() {
+        note(&format!("to build for arm64: {missing:#}"));
+    }
     for missing in [machine::root(), machine::go(), machine::kernel()].into_iter().filter_map(Result::err) {
         note(&format!("to run the agent or a cluster on this machine: {missing:#}"));
     }
@@ -39,36 +41,42 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 
 /// Whatever any command needs.
 pub(crate) fn all() -> Result<()> {
-    for_build()?;
+    for_build(&[Arch::Amd64])?;
     install(&CARGO_DENY)
 }
 
-/// What building needs.
-pub(crate) fn for_build() -> Result<()> {
+/// What building for these machines needs.
+pub(crate) fn for_build(archs: &[Arch]) -> Result<()> {
     machine::architecture()?;
     machine::rustup()?;
     machine::free_space(project::root(), BUILD_MIB)?;
-    toolchain()?;
+    toolchain(archs)?;
+    if archs.contains(&Arch::Arm64) {
+        machine::compiler_for_arm64()?;
+    }
     install(&BPF_LINKER)
 }
 
 /// A tree after `cargo xtask test` holds that much; most of it is debug information.
 const BUILD_MIB: u64 = 3072;
 
-/// The toolchain's parts as `rustup component list` names them.
-const PARTS: [&str; 4] =
-    ["rust-src", "clippy-x86_64-unknown-linux-gnu", "rustfmt-x86_64-unknown-linux-gnu", "rust-std-x86_64-unknown-linux-musl"];
+/// The toolchain's parts as `rustup component list` names them, but for the standard libraries of its targets.
+const PARTS: [&str; 3] = ["rust-src", "clippy-x86_64-unknown-linux-gnu", "rustfmt-x86_64-unknown-linux-gnu"];
 
-fn toolchain() -> Result<()> {
+fn toolchain(archs: &[Arch]) -> Result<()> {
     let installed = project::answer(Command::new("rustup").args(["component", "list", "--installed", "--toolchain", TOOLCHAIN]));
-    if installed.is_ok_and(|list| PARTS.iter().all(|part| list.lines().any(|line| line == *part))) {
+    let libraries = archs.iter().map(|arch| format!("rust-std-{}", arch.musl()));
+    let parts: Vec<String> = PARTS.map(str::to_owned).into_iter().chain(libraries).collect();
+    if installed.is_ok_and(|list| parts.iter().all(|part| list.lines().any(|line| line == part))) {
         return Ok(());
     }
-    step(&format!("setup: Rust {TOOLCHAIN} with rust-src, clippy, rustfmt and {MUSL}, about 1 minute"), || {
+    let targets: Vec<&str> = archs.iter().map(|arch| arch.musl()).collect();
+    step(&format!("setup: Rust {TOOLCHAIN} with rust-src, clippy, rustfmt and {}, about 1 minute", targets.join(", ")), || {
         project::run(
             Command::new("rustup")
                 .args(["toolchain", "install", TOOLCHAIN, "--profile", "minimal", "--no-self-update"])
-                .args(["-c", "rust-src", "-c", "clippy", "-c", "rustfmt", "-t", MUSL]),
+                .args(["-c", "rust-src", "-c", "clippy", "-c", "rustfmt"])
+                .args(targets.iter().flat_map(|target| ["-t", target])),
         )
     })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
+use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, seconds, step};
 use crate::project::{self, TOOLCHAIN};
@@ -32,7 +33,7 @@ type Step = (&'static str, &'static str, fn(&Options) -> Result<()>);
 const STEPS: &[Step] = &[
     ("setup", "the toolchain and the tools", |_| setup::all()),
     ("fmt", "the formatting", |_| project::run(&mut project::cargo(&["fmt", "--all", "--check"]))),
-    ("build", "the static binary", |_| build::all()),
+    ("build", "the static binary", |_| build::all(Arch::Amd64)),
     ("clippy", "the lints, of the agent and of the kernel programs", |_| clippy()),
     ("doc", "the documentation of the code", |_| doc()),
     ("deny", "licences, sources and advisories of the dependencies", |_| deny()),
@@ -102,7 +103,7 @@ fn on_host(subcommand: &str) -> Command {
 
 fn clippy() -> Result<()> {
     project::run(on_host("clippy").args(["--all-targets", "--features", E2E, "--", "-D", "warnings"]))?;
-    project::run(build::bpf_cargo(&build::Place::here()?, "clippy")?.args(["--", "-D", "warnings"]))
+    project::run(build::bpf_cargo(&build::Place::here()?, "clippy", Arch::Amd64)?.args(["--", "-D", "warnings"]))
 }
 
 fn doc() -> Result<()> {
@@ -162,7 +163,7 @@ const E2E: &str = "kubewitness-tests/e2e";
 
 /// The clusters of a test share the processors of this machine with the others, so one test runs at a time.
 fn e2e(options: &Options) -> Result<()> {
-    build::all()?;
+    build::all(Arch::Amd64)?;
     image::of_what_is_built()?;
     let kubelets = if options.long { "1.30,1.36,1.37" } else { "1.36" };
     let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", E2E]);

@@ -21,7 +21,7 @@ pub struct Site {
     pub layout: Layout,
 }
 
-/// A general register, numbered as x86-64 encodes it; R14 is Go's `g`.
+/// A general register: of x86-64, numbered as that encodes it, or of arm64, numbered as that encodes it and 32 more.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the registers")]
@@ -42,6 +42,74 @@ pub enum Register {
     R13 = 13,
     R14 = 14,
     R15 = 15,
+    X0 = 32,
+    X1 = 33,
+    X2 = 34,
+    X3 = 35,
+    X4 = 36,
+    X5 = 37,
+    X6 = 38,
+    X7 = 39,
+    X8 = 40,
+    X9 = 41,
+    X10 = 42,
+    X11 = 43,
+    X12 = 44,
+    X13 = 45,
+    X14 = 46,
+    X15 = 47,
+    X16 = 48,
+    X17 = 49,
+    X18 = 50,
+    X19 = 51,
+    X20 = 52,
+    X21 = 53,
+    X22 = 54,
+    X23 = 55,
+    X24 = 56,
+    X25 = 57,
+    X26 = 58,
+    X27 = 59,
+    X28 = 60,
+    X29 = 61,
+    X30 = 62,
+}
+
+impl Register {
+    /// Those of arm64, in their order.
+    pub const ARM64: [Self; 31] = [
+        Self::X0,
+        Self::X1,
+        Self::X2,
+        Self::X3,
+        Self::X4,
+        Self::X5,
+        Self::X6,
+        Self::X7,
+        Self::X8,
+        Self::X9,
+        Self::X10,
+        Self::X11,
+        Self::X12,
+        Self::X13,
+        Self::X14,
+        Self::X15,
+        Self::X16,
+        Self::X17,
+        Self::X18,
+        Self::X19,
+        Self::X20,
+        Self::X21,
+        Self::X22,
+        Self::X23,
+        Self::X24,
+        Self::X25,
+        Self::X26,
+        Self::X27,
+        Self::X28,
+        Self::X29,
+        Self::X30,
+    ];
 }
 
 /// Offsets in bytes of the fields that are read, and the words that prove what a pointer points to.

@@ -9,12 +9,27 @@ use object::{
 use super::{Error, relocations::Relocations};
 
 /// What an executable was compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Architecture {
     /// amd64
+    #[serde(rename = "amd64")]
     X86_64,
     /// arm64
+    #[serde(rename = "arm64")]
     Aarch64,
+}
+
+impl Architecture {
+    /// What this program itself was compiled for.
+    pub const OWN: Self = if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
+
+    /// As Go calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
 }
 
 pub(super) struct Image<'a> {

@@ -14,6 +14,7 @@ use kubewitness_wire as wire;
 use thiserror::Error;
 
 use crate::causes::in_one_line;
+use crate::gobin::Architecture;
 use crate::target::plan::Plan;
 
 use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
@@ -49,6 +50,9 @@ pub enum ProbeError {
     /// A map of the programs could not be used.
     #[error("a map of the kernel programs cannot be used: {}", in_one_line(.0))]
     Map(#[from] MapError),
+    /// The plan is of a kubelet that this machine cannot run.
+    #[error("the kubelet was compiled for {}, and this agent for {}, so nothing is attached", .0.name(), Architecture::OWN.name())]
+    Architecture(Architecture),
     /// There are too many sites.
     #[error("more than {} sites are probed already; detach another kubelet first", wire::SITES)]
     TooManySites,
@@ -152,6 +156,9 @@ impl Probes {
 
     /// Attaches to an executable as planned: to the file, so every process that runs it is covered from its first request.
     pub fn attach(&mut self, file: &Path, plan: &Plan) -> Result<Attachment, ProbeError> {
+        if plan.architecture != Architecture::OWN {
+            return Err(ProbeError::Architecture(plan.architecture));
+        }
         let mut attachment = Attachment { links: Vec::new(), sites: Vec::new() };
         match self.attach_all(file, plan, &mut attachment) {
             Ok(()) => Ok(attachment),

@@ -44,11 +44,13 @@ impl Layer {
         Ok(Self { blob: gzip.finish()?, media_type: "application/vnd.oci.image.layer.v1.tar+gzip", ..plain })
     }
 
-    pub(crate) fn blob(&self) -> &[u8] {
+    /// Its bytes, as whoever pulls it fetches them.
+    pub fn blob(&self) -> &[u8] {
         &self.blob
     }
 
-    pub(crate) fn diff_id(&self) -> &str {
+    /// `sha256:…` of its tar.
+    pub fn diff_id(&self) -> &str {
         &self.diff_id
     }
 

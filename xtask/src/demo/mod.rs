@@ -21,6 +21,7 @@ use kubewitness_tests::build::OwnProgram;
 use kubewitness_tests::cluster::{Cluster, Options};
 
 use self::clients::Clients;
+use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{error, note, seconds, step};
 use crate::{build, machine, project, setup};
@@ -115,7 +116,8 @@ fn programs(times: &mut Times) -> Result<Clients> {
     };
     thread::scope(|scope| {
         let go = scope.spawn(|| step("build: the cluster's programs and the clients in Go", go));
-        let agent = times.take("build", || setup::for_build().and_then(|()| build::all()).and_then(|()| setup::websocat()));
+        let agent = times
+            .take("build", || setup::for_build(&[Arch::Amd64]).and_then(|()| build::all(Arch::Amd64)).and_then(|()| setup::websocat()));
         let go =
             times.take("then the rest of the Go builds", || go.join().map_err(|_| anyhow!("the build of the Go programs panicked"))?);
         let (websocat, (spdyexec, kubeletcall)) = (agent?, go?);

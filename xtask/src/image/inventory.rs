@@ -5,8 +5,8 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
+use crate::arch::Arch;
 use crate::project;
-use crate::setup::MUSL;
 
 /// A crate with its version: the name by which others refer to it.
 pub(super) type Name = String;
@@ -23,9 +23,9 @@ pub(super) struct Crate {
     pub(super) uses: BTreeSet<Name>,
 }
 
-/// Every crate that is linked, by its name and version.
-pub(super) fn linked() -> Result<BTreeMap<Name, Crate>> {
-    let agent = tree("kubewitness", MUSL)?;
+/// Every crate that is linked for a machine, by its name and version.
+pub(super) fn linked(arch: Arch) -> Result<BTreeMap<Name, Crate>> {
+    let agent = tree("kubewitness", arch.musl())?;
     let programs = tree("kubewitness-ebpf", "all")?;
     let lock = project::root().join("Cargo.lock");
     let lock = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
@@ -106,7 +106,12 @@ mod tests {
 
     #[test]
     fn what_is_linked_is_told_from_what_builds_and_tests() {
-        let crates = linked().expect("cargo answers");
+        for arch in Arch::ALL {
+            is_told(&linked(arch).expect("cargo answers"));
+        }
+    }
+
+    fn is_told(crates: &BTreeMap<Name, Crate>) {
         let has = |name: &str| crates.values().any(|linked| linked.name == name);
         for linked in ["kubewitness", "kubewitness-wire", "ring", "aya", "aya-ebpf"] {
             assert!(has(linked), "{linked}");
@@ -114,7 +119,7 @@ mod tests {
         for other in ["proptest", "serde_derive", "cc", "kubewitness-tests", "tar"] {
             assert!(!has(other), "{other}");
         }
-        for (name, linked) in &crates {
+        for (name, linked) in crates {
             assert!(linked.licence.is_some(), "{name} has no licence");
             assert_eq!(linked.checksum.is_none(), linked.name.starts_with("kubewitness"), "{name}");
             assert!(linked.uses.iter().all(|used| crates.contains_key(used)), "{name}");

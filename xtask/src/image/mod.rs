@@ -1,4 +1,4 @@
-//! `cargo xtask image`: the static binary as an OCI image, with a bill of materials beside it.
+//! `cargo xtask image`: the static binaries as an OCI image for each machine, with bills of materials beside it.
 
 mod inventory;
 mod notices;
@@ -12,25 +12,29 @@ use anyhow::{Context as _, Result, bail, ensure};
 use kubewitness_oci::{Archive, Entry, Image, Layer, sha256};
 use serde_json::{Value, json};
 
+use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::{build, project, setup};
 
 const HELP: &str = "\
-Usage: cargo xtask image [--name REPOSITORY:TAG] [--verify]
+Usage: cargo xtask image [--arch amd64|arm64] [--name REPOSITORY:TAG] [--verify]
 
-Builds target/release/kubewitness and writes
-  target/image/kubewitness.tar        an OCI image archive with nothing in it but the binary and its licences
-  target/image/kubewitness.cdx.json   its bill of materials (CycloneDX 1.6)
-The same source and toolchain give the same bytes. SOURCE_DATE_EPOCH sets the date in the image, which is otherwise 1970. Fails if the
-archive is larger than 12 MB.
+Builds the static binaries and writes
+  target/image/kubewitness.tar              an OCI image archive: an index with an image for linux/amd64 and one for linux/arm64,
+                                            with nothing in them but the binary and its licences
+  target/image/kubewitness-ARCH.cdx.json    the bill of materials of each (CycloneDX 1.6)
+The same source and toolchain give the same bytes. SOURCE_DATE_EPOCH sets the date in the images, which is otherwise 1970. Fails if what
+a node has to fetch is larger than 12 MB.
 
 Options:
+  --arch ARCH            for one machine alone
   --name REPOSITORY:TAG  the image's name, localhost/kubewitness and the version if not given
   --verify               build everything again elsewhere, from nothing, and compare: takes minutes
 
 Examples:
   cargo xtask image
+  cargo xtask image --arch amd64
   ctr --namespace k8s.io images import target/image/kubewitness.tar
   docker load --input target/image/kubewitness.tar
   skopeo copy oci-archive:target/image/kubewitness.tar docker://registry.example/kubewitness:0.1.0
@@ -47,6 +51,7 @@ const USER: &str = "65532:65532";
 
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
+    archs: Vec<Arch>,
     name: String,
     verify: bool,
 }
@@ -56,24 +61,29 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         return Ok(());
     }
     let options = parse(args)?;
-    setup::for_build()?;
-    build::all()?;
-    let made = step("image: the archive and its bill of materials", || write(&options.name))?;
+    setup::for_build(&options.archs)?;
+    options.archs.iter().try_for_each(|arch| build::all(*arch))?;
+    let made = step("image: the archive and its bills of materials", || write(&options.name, &options.archs))?;
     args::print(&made.told());
     if options.verify {
-        step("image: everything again, elsewhere", || verify::elsewhere(&made))?;
+        step("image: everything again, elsewhere", || verify::elsewhere(&options.archs))?;
         note("the second build gave the same bytes");
     }
     Ok(())
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let wrong = |what: String| Usage::error(what, "cargo xtask image --help");
-    let mut options = Options { name: default_name(), verify: false };
+    const OWN_HELP: &str = "cargo xtask image --help";
+    let wrong = |what: String| Usage::error(what, OWN_HELP);
+    let mut options = Options { archs: Arch::ALL.to_vec(), name: default_name(), verify: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--verify" => options.verify = true,
+            "--arch" => {
+                let name = args.next().ok_or_else(|| wrong("`--arch` needs a machine".into()))?;
+                options.archs = vec![Arch::named(name, OWN_HELP)?];
+            }
             "--name" => {
                 let name = args.next().ok_or_else(|| wrong("`--name` needs a repository and a tag".into()))?;
                 let tagged = name.rsplit_once(':').is_some_and(|(repository, tag)| !repository.is_empty() && !tag.contains('/'));
@@ -98,6 +108,13 @@ struct Made {
     /// Of the index: what a registry shows and a pod can be pinned to.
     digest: String,
     archive: PathBuf,
+    images: Vec<Written>,
+}
+
+/// The part of it for one machine.
+struct Written {
+    arch: Arch,
+    /// What a node has to fetch.
     bytes: usize,
     sbom: PathBuf,
 }
@@ -105,43 +122,58 @@ struct Made {
 impl Made {
     fn told(&self) -> String {
         let shown = |path: &Path| path.strip_prefix(project::root()).unwrap_or(path).display().to_string();
-        format!(
-            "image    {}\ndigest   {}\nsize     {} bytes\narchive  {}\nsbom     {}\n",
-            self.name,
-            self.digest,
-            self.bytes,
-            shown(&self.archive),
-            shown(&self.sbom),
-        )
+        let images = self.images.iter().map(|image| {
+            let (name, bytes, sbom) = (image.arch.name(), image.bytes, shown(&image.sbom));
+            format!("{name}    {bytes} bytes, {sbom}\n")
+        });
+        let images: String = images.collect();
+        format!("image    {}\ndigest   {}\narchive  {}\n{images}", self.name, self.digest, shown(&self.archive))
     }
 }
 
-/// Writes archive and bill of the binary that is there, under the image's usual name.
+/// Writes archive and bill of the binary that is there, under the image's usual name: the one for this machine alone.
 pub(crate) fn of_what_is_built() -> Result<()> {
-    step("image: the archive and its bill of materials", || write(&default_name())).map(drop)
+    step("image: the archive and its bill of materials", || write(&default_name(), &[Arch::Amd64])).map(drop)
 }
 
-fn write(name: &str) -> Result<Made> {
+fn write(name: &str, archs: &[Arch]) -> Result<Made> {
     let target = project::root().join("target");
-    let (archive, sbom) = (target.join("image/kubewitness.tar"), target.join("image/kubewitness.cdx.json"));
-    let binary = read(&target.join("release/kubewitness"))?;
-    let crates = inventory::linked()?;
     let licence = |file| read(&project::root().join(file));
-    let licences = [
-        ("usr/share/licenses/kubewitness/LICENSE-APACHE", licence("LICENSE-APACHE")?),
-        ("usr/share/licenses/kubewitness/LICENSE-MIT", licence("LICENSE-MIT")?),
-        ("usr/share/licenses/kubewitness/THIRD-PARTY", notices::notices(crates.values(), &build::Place::here()?.sources())?.into_bytes()),
-    ];
-    let (bytes, digest) = archive_of(&binary, &licences, name, &date()?)?;
-    ensure!(
-        bytes.len() <= LIMIT,
-        "the archive would have {} bytes and {LIMIT} is the limit: see with `cargo bloat --release -p kubewitness` what the binary holds",
-        bytes.len()
-    );
-    let bill = sbom::bill(&crates, &sbom::Subject { version: VERSION, digest: &digest, binary: &sha256(&binary) });
-    put(&archive, &bytes)?;
-    put(&sbom, &serde_json::to_vec_pretty(&bill)?)?;
-    Ok(Made { name: name.to_owned(), digest, archive, bytes: bytes.len(), sbom })
+    let (apache, mit) = (licence("LICENSE-APACHE")?, licence("LICENSE-MIT")?);
+    let date = date()?;
+    let (mut archive, mut descriptors, mut images) = (Archive::default(), Vec::new(), Vec::new());
+    // A Docker that knows no index takes the last one, and most of those are amd64.
+    for arch in archs.iter().rev() {
+        let binary = read(&target.join("release").join(arch.binary()))?;
+        let crates = inventory::linked(*arch)?;
+        let licences = [
+            ("usr/share/licenses/kubewitness/LICENSE-APACHE", apache.clone()),
+            ("usr/share/licenses/kubewitness/LICENSE-MIT", mit.clone()),
+            (
+                "usr/share/licenses/kubewitness/THIRD-PARTY",
+                notices::notices(crates.values(), &build::Place::here()?.sources())?.into_bytes(),
+            ),
+        ];
+        let layer = layer(&binary, &licences)?;
+        let bytes = layer.blob().len();
+        ensure!(
+            bytes <= LIMIT,
+            "the image for {} would have {bytes} bytes and {LIMIT} is the limit: see with `cargo bloat --release -p kubewitness` what the \
+             binary holds",
+            arch.name()
+        );
+        let image = archive.image(&Image { architecture: arch.name(), layer: &layer, config: config(), created: &date });
+        let subject = sbom::Subject { architecture: arch.name(), version: VERSION, digest: image.digest(), binary: &sha256(&binary) };
+        let sbom = target.join(format!("image/kubewitness-{}.cdx.json", arch.name()));
+        put(&sbom, &serde_json::to_vec_pretty(&sbom::bill(&crates, &subject))?)?;
+        images.push(Written { arch: *arch, bytes, sbom });
+        descriptors.push(image);
+    }
+    let index = archive.index(&descriptors, &labels());
+    archive.name(&index, name);
+    let path = target.join("image/kubewitness.tar");
+    put(&path, &archive.into_tar()?)?;
+    Ok(Made { name: name.to_owned(), digest: index.digest().to_owned(), archive: path, images })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -154,8 +186,8 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The archive's bytes and the digest of its index. There is one image in the index; another architecture is one more.
-fn archive_of(binary: &[u8], licences: &[(&str, Vec<u8>)], name: &str, created: &str) -> Result<(Vec<u8>, String)> {
+/// The files of an image.
+fn layer(binary: &[u8], licences: &[(&str, Vec<u8>)]) -> Result<Layer> {
     let mut entries = vec![
         Entry::Folder("usr"),
         Entry::Folder("usr/local"),
@@ -166,21 +198,19 @@ fn archive_of(binary: &[u8], licences: &[(&str, Vec<u8>)], name: &str, created: 
         Entry::Folder("usr/share/licenses/kubewitness"),
     ];
     entries.extend(licences.iter().map(|(path, text)| Entry::File(path, text)));
-    let layer = Layer::compressed(&entries)?;
-    let labels = labels();
-    let config = json!({
+    Ok(Layer::compressed(&entries)?)
+}
+
+/// How an image is run.
+fn config() -> Value {
+    json!({
         "Entrypoint": ["/usr/local/bin/kubewitness"],
         "Cmd": ["--help"],
         "Env": ["PATH=/usr/local/bin"],
         "User": USER,
         "WorkingDir": "/",
-        "Labels": labels,
-    });
-    let mut archive = Archive::default();
-    let amd64 = archive.image(&Image { architecture: "amd64", layer: &layer, config, created });
-    let index = archive.index(&[amd64], &labels);
-    archive.name(&index, name);
-    Ok((archive.into_tar()?, index.digest().to_owned()))
+        "Labels": labels(),
+    })
 }
 
 /// Annotations of the OCI image specification, the keys that are true wherever it was built.
@@ -215,21 +245,21 @@ mod tests {
 
     #[test]
     fn options() {
-        assert_eq!(parsed(&[]).expect("none is needed"), Options { name: default_name(), verify: false });
-        let options = parsed(&["--name", "registry.example:5000/a/b:1", "--verify"]).expect("both are known");
-        assert_eq!(options, Options { name: "registry.example:5000/a/b:1".into(), verify: true });
+        assert_eq!(parsed(&[]).expect("none is needed"), Options { archs: Arch::ALL.to_vec(), name: default_name(), verify: false });
+        let options = parsed(&["--name", "registry.example:5000/a/b:1", "--verify", "--arch", "arm64"]).expect("all are known");
+        assert_eq!(options, Options { archs: vec![Arch::Arm64], name: "registry.example:5000/a/b:1".into(), verify: true });
         for wrong in ["kubewitness", "registry.example:5000/kubewitness", ":1", "a@sha256:00"] {
             assert!(parsed(&["--name", wrong]).expect_err("no tag").is::<Usage>(), "{wrong}");
         }
     }
 
     #[test]
-    fn the_same_binary_gives_the_same_archive() {
+    fn the_same_binary_gives_the_same_layer() {
         let make = |binary: &[u8]| {
-            archive_of(binary, &[("usr/share/licence", b"text".to_vec())], "localhost/a:1", "1970-01-01T00:00:00Z").expect("made")
+            let made = layer(binary, &[("usr/share/licence", b"text".to_vec())]).expect("made");
+            (made.blob().to_vec(), made.diff_id().to_owned())
         };
-        let (bytes, digest) = make(b"ELF");
-        assert_eq!(make(b"ELF"), (bytes, digest.clone()));
-        assert_ne!(make(b"FLE").1, digest);
+        assert_eq!(make(b"ELF"), make(b"ELF"));
+        assert_ne!(make(b"FLE").1, make(b"ELF").1);
     }
 }

@@ -8,9 +8,11 @@ use uuid::Uuid;
 use super::inventory::{Crate, Name};
 use crate::project::TOOLCHAIN;
 
-/// What the bill is about.
+/// What the bill is about: the image for one machine.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject<'a> {
+    /// As Go names it.
+    pub(super) architecture: &'a str,
     pub(super) version: &'a str,
     /// The image's, `sha256:…`.
     pub(super) digest: &'a str,
@@ -20,8 +22,8 @@ pub(super) struct Subject<'a> {
 
 /// The image holds the binary, the binary its crates and the standard library.
 pub(super) fn bill(crates: &BTreeMap<Name, Crate>, subject: &Subject<'_>) -> Value {
-    let Subject { version, digest, binary } = *subject;
-    let image = format!("pkg:oci/kubewitness@{}?arch=amd64", digest.replace(':', "%3A"));
+    let Subject { architecture, version, digest, binary } = *subject;
+    let image = format!("pkg:oci/kubewitness@{}?arch={architecture}", digest.replace(':', "%3A"));
     let std = format!("std@{TOOLCHAIN}");
     let mut components = vec![
         json!({
@@ -108,7 +110,7 @@ mod tests {
             .into()
     }
 
-    const SUBJECT: Subject<'_> = Subject { version: "0.1.0", digest: "sha256:0a", binary: "sha256:0b" };
+    const SUBJECT: Subject<'_> = Subject { architecture: "amd64", version: "0.1.0", digest: "sha256:0a", binary: "sha256:0b" };
 
     #[test]
     fn every_reference_is_to_a_component_once() {

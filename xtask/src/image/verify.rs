@@ -5,26 +5,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 
-use super::{Made, read};
+use super::read;
+use crate::arch::Arch;
 use crate::{build, project};
 
-/// Builds elsewhere and compares binaries: of one binary there is one archive, which a test holds.
-pub(super) fn elsewhere(made: &Made) -> Result<()> {
+/// Builds elsewhere and compares binaries: of one binary there is one layer, which a test holds.
+pub(super) fn elsewhere(archs: &[Arch]) -> Result<()> {
     let folder = Folder::new()?;
     let copy = folder.0.join("a folder of another name");
     copy_source(&copy)?;
-    let other = build::elsewhere(&build::Place::of(copy, &folder.0.join("cargo"))?)?;
-    let (here, there) = (read(&project::root().join("target/release/kubewitness"))?, read(&other)?);
-    if here == there {
+    let place = build::Place::of(copy, &folder.0.join("cargo"))?;
+    archs.iter().try_for_each(|arch| compare(&read(&build::elsewhere(&place, *arch)?)?, *arch))
+}
+
+fn compare(there: &[u8], arch: Arch) -> Result<()> {
+    let (target, name) = (project::root().join("target"), arch.binary());
+    if read(&target.join("release").join(name))? == there {
         return Ok(());
     }
     // What differs can be looked at after the folder is gone.
-    let kept = made.archive.with_file_name("kubewitness-elsewhere");
+    let kept = target.join(format!("image/{name}-elsewhere"));
     fs::write(&kept, there).with_context(|| format!("cannot write {}", kept.display()))?;
-    ensure!(here == fs::read(&kept)?, "the second build differs; it is {}: compare it with target/release/kubewitness", kept.display());
-    Ok(())
+    bail!("the second build differs; it is {}: compare it with target/release/{name}", kept.display());
 }
 
 /// The files that git knows or would take, as they are in the working tree.

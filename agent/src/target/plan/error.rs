@@ -14,9 +14,6 @@ pub enum PlanError {
     /// It may be a kubelet, and cannot be read.
     #[error("the executable cannot be read, so nothing is attached: {0}")]
     Executable(gobin::Error),
-    /// No sites are known for it.
-    #[error("the kubelet was compiled for arm64, and sites are known for amd64 only; nothing is attached")]
-    Architecture,
     /// A function that every known kubelet has.
     #[error("the kubelet has no function {symbol}, so nothing is attached; report its version and build id")]
     Function {

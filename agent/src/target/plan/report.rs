@@ -13,7 +13,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unknown = "unknown";
         let version = self.kubelet_version.as_deref().unwrap_or(unknown);
-        writeln!(f, "kubelet {version}, {}, build id {}", self.go_version, self.build_id.as_deref().unwrap_or(unknown))?;
+        let (architecture, build_id) = (self.architecture.name(), self.build_id.as_deref().unwrap_or(unknown));
+        writeln!(f, "kubelet {version} for {architecture}, {}, build id {build_id}", self.go_version)?;
         writeln!(f, "{} sites, all on instructions that the kernel emulates:", self.sites.len())?;
         for site in &self.sites {
             writeln!(f, "\n{:<8} {}", site.kind.label(), site.symbol)?;
@@ -37,13 +38,6 @@ impl SiteKind {
     }
 }
 
-/// The general register of that name.
-pub(super) fn wire_register(register: iced_x86::Register) -> Option<Register> {
-    use Register::{R8, R9, R10, R11, R12, R13, R14, R15, Rax, Rbp, Rbx, Rcx, Rdi, Rdx, Rsi, Rsp};
-    let all = [Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15];
-    register.is_gpr64().then(|| all.get(register.number()).copied())?
-}
-
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub(super) fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:#x}"))
@@ -54,7 +48,7 @@ pub(super) fn hex_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S:
 }
 
 pub(super) fn attributes<S: Serializer>(attributes: &Attributes, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map([("itab", format!("[rsp+{:#x}]", attributes.itab)), ("data", format!("[rsp+{:#x}]", attributes.data))])
+    serializer.collect_map([("itab", format!("[sp+{:#x}]", attributes.itab)), ("data", format!("[sp+{:#x}]", attributes.data))])
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -144,16 +138,5 @@ mod tests {
         let layout = Layout::default();
         let reported = 8 * itabs(&layout).len() + 4 * (offsets(&layout).len() + reserved);
         assert_eq!(reported, size_of::<Layout>(), "a field of the layout has no name here");
-    }
-
-    #[test]
-    fn registers_are_numbered_as_the_processor_does() {
-        for (register, wire) in
-            [(iced_x86::Register::RAX, Register::Rax), (iced_x86::Register::RDI, Register::Rdi), (iced_x86::Register::R15, Register::R15)]
-        {
-            assert_eq!(wire_register(register), Some(wire));
-            assert_eq!(register.number(), wire as usize);
-        }
-        assert_eq!(wire_register(iced_x86::Register::EAX), None);
     }
 }

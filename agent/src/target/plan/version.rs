@@ -1,10 +1,8 @@
 //! Which Kubernetes release an executable is.
 
-use iced_x86::Instruction;
-
 use crate::gobin::{BuildInfo, Executable, Function};
 
-use super::body::Body;
+use super::machine::Machine;
 
 /// Functions that read `k8s.io/component-base/version.gitVersion`, the variable that `-ldflags -X` sets.
 const READERS: [&str; 2] = ["k8s.io/component-base/version.init.0", "k8s.io/component-base/version.Get"];
@@ -15,12 +13,14 @@ pub(super) fn tells(name: &str) -> bool {
 }
 
 /// The string that such a function reads, or the version of the module `k8s.io/kubernetes`: it names a plan, and decides nothing.
-pub(super) fn read(executable: &Executable<'_>, functions: &[Function<'_>], build: &BuildInfo<'_>) -> Option<String> {
-    let bodies = functions.iter().filter(|f| tells(f.name)).filter_map(|f| Body::decode(f.address, f.bytes).ok());
-    let read = bodies.into_iter().find_map(|body| {
-        let addresses = body.instructions().iter().filter(|i| i.is_ip_rel_memory_operand()).map(Instruction::ip_rel_memory_address);
-        addresses.filter_map(|address| executable.string(address).ok()).find(|text| is_release(text)).map(str::to_owned)
-    });
+pub(super) fn read(
+    executable: &Executable<'_>,
+    machine: &dyn Machine,
+    functions: &[Function<'_>],
+    build: &BuildInfo<'_>,
+) -> Option<String> {
+    let addresses = functions.iter().filter(|f| tells(f.name)).flat_map(|f| machine.addresses(f));
+    let read = addresses.filter_map(|address| executable.string(address).ok()).find(|text| is_release(text)).map(str::to_owned);
     let module = build.main_module.filter(|(path, version)| *path == "k8s.io/kubernetes" && is_release(version));
     read.or_else(|| module.map(|(_, version)| version.to_owned()))
 }

@@ -17,6 +17,7 @@ use self::screen::{Pod, Told};
 use super::audit::{self, Entry};
 use super::scenes::METRIC;
 use super::{Curtain, Times, down, events, only_one};
+use crate::arch::Arch;
 use crate::progress::{note, step};
 use crate::{build, image, setup};
 
@@ -66,7 +67,9 @@ fn programs(times: &mut Times) -> Result<Options> {
     let options = Options { controllers: true, image_files: vec![client], ..super::options() };
     thread::scope(|scope| {
         let go = scope.spawn(|| step("build: the cluster's programs and helm in Go", || go(&options)));
-        let agent = times.take("build", || setup::for_build().and_then(|()| build::all()).and_then(|()| image::of_what_is_built()));
+        let agent = times.take("build", || {
+            setup::for_build(&[Arch::Amd64]).and_then(|()| build::all(Arch::Amd64)).and_then(|()| image::of_what_is_built())
+        });
         let go = times
             .take("then the rest of the Go builds", || go.join().map_err(|_| anyhow::anyhow!("the build of the Go programs panicked"))?);
         agent.and(go)

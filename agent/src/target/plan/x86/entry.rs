@@ -62,7 +62,7 @@ pub(super) fn first_push(body: &Body<'_>) -> Result<usize, Doubt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::plan::listing::{BASE, assemble};
+    use crate::target::plan::x86::listing::{BASE, assemble};
 
     /// A function with a large frame; with a small one SP itself is compared.
     const LARGE: &str = "

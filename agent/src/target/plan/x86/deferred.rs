@@ -44,7 +44,7 @@ fn frame_byte(instruction: &Instruction) -> Option<(i64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::plan::listing::{BASE, assemble};
+    use crate::target::plan::x86::listing::{BASE, assemble};
 
     const SERVE: &str = "
         c644242700 mov byte [rsp+0x27], 0

@@ -3,29 +3,9 @@
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 use super::{
-    Doubt,
+    Attributes, Doubt, Place,
     body::{Body, copy, load, plain_memory, store, writes},
 };
-
-/// Where the two words of `attr` are at the site, in bytes from SP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attributes {
-    /// The itab.
-    pub itab: i32,
-    /// The data.
-    pub data: i32,
-    /// Whose memory it is.
-    pub place: Place,
-}
-
-/// Whose memory `attr` is read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Slots of the caller's frame, from which the arguments were loaded.
-    Frame,
-    /// Above the return address, where `(*KubeletAuth).Authorize` stored its arguments.
-    Spill,
-}
 
 /// `Authorize` takes five words in registers, and may store them at the bottom of its caller's frame.
 const SPILL_AREA: i64 = 5 * 8;
@@ -136,7 +116,7 @@ fn overwrites(instruction: &Instruction, slot: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::plan::listing::{BASE, assemble};
+    use crate::target::plan::x86::listing::{BASE, assemble};
 
     /// As in 1.36.3.
     const FILTER: &str = "

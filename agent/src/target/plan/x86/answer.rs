@@ -45,7 +45,7 @@ fn compared(instruction: &Instruction, value: u64) -> Option<Register> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::plan::listing::{BASE, assemble};
+    use crate::target::plan::x86::listing::{BASE, assemble};
 
     /// As in 1.36.3, with the later comparison in memory that is not it.
     const UPGRADE: &str = "

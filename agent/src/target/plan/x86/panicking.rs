@@ -32,7 +32,7 @@ pub(super) fn find(body: &Body<'_>) -> Result<u32, Doubt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::plan::listing::{BASE, assemble};
+    use crate::target::plan::x86::listing::{BASE, assemble};
 
     fn found(listing: &str) -> Option<u32> {
         find(&Body::decode(BASE, &assemble(listing)).unwrap()).ok()
