@@ -16,6 +16,8 @@ use crate::{
 pub struct Believed {
     pub tgid: u32,
     pub netns: u32,
+    /// Whether the agent knows it by that id.
+    pub named: bool,
 }
 
 /// The current process, if it is believed; counts it if not.
@@ -29,7 +31,7 @@ pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
     if in_netns || named.is_some_and(|id| BELIEVED_PIDS.get_ptr(&id).is_some()) {
-        return Some(Believed { tgid, netns });
+        return Some(Believed { tgid, netns, named: named.is_some() });
     }
     count(Counter::Disbelieved);
     debug!(ctx, "process {} in network namespace {} is not believed", tgid, netns);

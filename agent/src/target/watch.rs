@@ -103,12 +103,17 @@ impl Kubelets {
         let life = pidfd_open(process, PidfdFlags::empty()).map_err(|error| unreadable(error.into()))?;
         let file = FileId::of(&path).map_err(unreadable)?;
         if let Some(target) = self.targets.iter_mut().find(|target| target.file == file) {
+            probes.assign(pid, &target.attachment).map_err(|source| AdoptError::Probe { pid, source })?;
             target.processes.push((pid, life));
             return Ok(None);
         }
         let plan = self.plan(&path, file).map_err(unreadable)?.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
         let attachment = probes.attach(&path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
+        if let Err(source) = probes.assign(pid, &attachment) {
+            probes.detach(attachment);
+            return Err(AdoptError::Probe { pid, source });
+        }
         self.targets.push(Target { file, plan, attachment, processes: vec![(pid, life)] });
         Ok(Some(self.targets.len() - 1))
     }

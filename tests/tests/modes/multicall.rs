@@ -64,7 +64,7 @@ fn both(bed: &Bed) {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), marker);
     }
     assert_eq!(load.wait().unwrap().only(), Some(200));
-    assert_eq!(Watched::doctor(process.pid()).matches("multicall").count(), 1, "doctor finds the program");
+    assert!(Watched::doctor(process.pid()).contains("/multicall"), "doctor finds the program");
 
     let told = {
         let want = SENT as usize;

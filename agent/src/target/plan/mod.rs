@@ -18,7 +18,7 @@ pub use machine::{Attributes, Place};
 use kubewitness_wire::{Layout, Register, Site};
 
 use crate::gobin::{Architecture, Executable, Function};
-use machine::Landing;
+use machine::{Landing, Machine};
 
 /// All that is needed to observe one kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
