@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod image;
 mod machine;
+mod matrix;
 mod progress;
 mod project;
 mod setup;
@@ -30,6 +31,7 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
 ];
 
@@ -90,6 +92,7 @@ mod tests {
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],
+            &["matrix", "--only"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
         ] {

@@ -4,8 +4,10 @@ pub mod doctor;
 mod find;
 mod place;
 pub mod plan;
+mod settings;
 mod watch;
 
 pub use find::{blindness, executable, listeners, netns, own_netns};
 pub use place::Places;
+pub use settings::{Setting, settings};
 pub use watch::{AdoptError, Kubelets, Status};

@@ -74,9 +74,11 @@ pub(super) fn end_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
     // Without its record it may end; with it, that would be taken for a crash.
     residue::remove_file(&cluster.layout.path("run/kubelet"))?;
     kubelet.signal(Signal::TERM);
+    // Its socket may outlive its first thread, and would take a connection that is meant for the next kubelet.
+    let holds_the_port = || process::recorded(&cluster.layout, "etcd").is_some_and(|etcd| listens(etcd.pid(), 10250));
     wait(&cluster.layout, "the kubelet did not end", "kubelet", || {
         kubelet.reap();
-        Ok(!kubelet.is_alive())
+        Ok(!kubelet.is_alive() && !holds_the_port())
     })
 }
 

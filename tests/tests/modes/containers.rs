@@ -2,6 +2,7 @@
 //!
 //! Needs root, and the agent as `cargo xtask build` leaves it.
 
+mod doctor;
 mod watched;
 
 use std::{
@@ -57,17 +58,19 @@ fn in_a_container(bed: &Bed) {
     assert_eq!((answered, annotation(&event, "findings")), (101, "unlogged-exec"), "{event}");
     let path = fs::read_link(format!("/proc/{}/exe", first.pid())).unwrap();
     assert!(!path.exists(), "{} can be seen from here", path.display());
-    assert!(Watched::doctor(first.pid()).contains("4 sites"), "doctor plans it all the same");
+    assert!(doctor::text(first.pid()).contains("4 sites"), "doctor plans it all the same");
     watched.close("in a container, the executable on an overlay", "as ever");
 
     // The next container: another overlay, of the same image. The agent watched the one before.
     let mut agent = bed.agent(&[]);
     drop(first);
     let client = from_the_first_request(bed, &token, "next-container");
-    let _second = Contained::start(bed, &image, 2, &line);
+    let second = Contained::start(bed, &image, 2, &line);
     let answers = client.wait().unwrap();
     assert_eq!((answers.answered(), answers.failed), (u64::from(SENT), 0), "{}", answers.problem);
     seen(&mut agent, "next-container", SENT as usize);
+    drop(second);
+    bed.cluster.restart_kubelet().unwrap();
 }
 
 /// The kernel keeps a file that is mapped. Whoever looks for its path finds nothing.
@@ -87,7 +90,7 @@ fn deleted(bed: &Bed) {
     let load = Call::get("/healthz").token(&token).user_agent("deleted").times(SENT).workers(2).from_node(&bed.cluster).unwrap();
     assert_eq!(load.only(), Some(200), "{}", load.problem);
     seen(&mut watched.agent, "deleted", SENT as usize);
-    assert!(Watched::doctor(kubelet.pid()).contains("4 sites"), "doctor plans it all the same");
+    assert!(doctor::text(kubelet.pid()).contains("4 sites"), "doctor plans it all the same");
     watched.close("file deleted before the agent came", "as ever");
     drop(kubelet);
     bed.cluster.restart_kubelet().unwrap();

@@ -8,8 +8,8 @@ use kubewitness_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::watched::Watched;
 use crate::ways::said;
+use crate::{doctor, watched::Watched};
 
 #[test]
 #[ignore = "needs kubelets 1.32 and 1.33: minutes each where they are not built yet"]
@@ -58,6 +58,14 @@ fn finer_rights(bed: &Bed, on: bool, why: &str) {
         let [access, checks, _, findings] = said(&event);
         assert_eq!((answered, access, checks.to_owned(), findings), expected, "{path}: {event}");
     }
+    let how = if why == "by default" { "by default" } else { "by its gate" };
+    assert_eq!(
+        doctor::settings(bed.cluster.kubelet_pid().unwrap())["finer rights"],
+        (format!("{}, {how}", if on { "on" } else { "off" }), !on)
+    );
+    let metrics = watched.agent.fetch("/metrics").unwrap();
+    // Between 1.32 and 1.35 the release alone does not tell.
+    assert!(metrics.contains(r#"kubewitness_kubelet_info{fine_grained_authz="unknown""#), "{metrics}");
     let told = if on { "`fine-grained`, `fallback`" } else { "`proxy-only`, and `denied` for whoever has finer rights alone" };
     let word = if on { "on" } else { "off" };
     watched.close(&format!("{}: fine-grained authorization {word} {why}", bed.cluster.release().version()), told);

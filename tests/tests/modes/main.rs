@@ -2,6 +2,7 @@
 //!
 //! Needs root, and the agent as `cargo xtask build` leaves it.
 
+mod doctor;
 mod gate;
 mod rotation;
 mod standalone;

@@ -3,6 +3,7 @@
 //!
 //! Needs root, and the agent as `cargo xtask build` leaves it.
 
+mod doctor;
 mod watched;
 
 use std::{
@@ -64,7 +65,7 @@ fn both(bed: &Bed) {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), marker);
     }
     assert_eq!(load.wait().unwrap().only(), Some(200));
-    assert!(Watched::doctor(process.pid()).contains("/multicall"), "doctor finds the program");
+    assert!(doctor::text(process.pid()).contains("/multicall"), "doctor finds the program");
 
     let told = {
         let want = SENT as usize;

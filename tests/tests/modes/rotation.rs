@@ -18,7 +18,7 @@ use rustls::{
 };
 use serde_json::json;
 
-use crate::watched::Watched;
+use crate::{doctor, watched::Watched};
 
 /// The kubelet watches its files, and looks at them once a minute besides.
 const READ_WITHIN: Duration = Duration::from_secs(75);
@@ -76,6 +76,8 @@ pub(crate) fn rotation(bed: &Bed) {
     let answers = steady.stop().unwrap();
     assert_eq!(answers.only(), Some(200), "{}", answers.problem);
     assert!(answers.answered() >= 10, "{answers:?}");
+    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap());
+    assert!(said_by_doctor.values().all(|(_, advice)| !advice), "nothing is advised against: {said_by_doctor:?}");
     watched.close(
         "serving certificate and client CA replaced while it runs",
         "the new authority's users, and the connections that were there",

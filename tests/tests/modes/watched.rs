@@ -1,12 +1,8 @@
 //! A kubelet that was set up in some way, an agent beside it, and the books of both.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
-use kubewitness_tests::{
-    agent::{Agent, output_of},
-    call::Call,
-    scenarios::Bed,
-};
+use kubewitness_tests::{agent::Agent, call::Call, scenarios::Bed};
 use serde_json::Value;
 
 use crate::FIGURES;
@@ -54,12 +50,6 @@ impl<'b> Watched<'b> {
     /// Waits for the event that ends the request of this user agent.
     pub(crate) fn end_of(&mut self, name: &str) -> Value {
         self.agent.event(name, SEEN_WITHIN, |event| event["userAgent"] == name && event["stage"] == "ResponseComplete").expect("an event")
-    }
-
-    /// What `kubewitness doctor` says about the kubelet that is this process, in text.
-    pub(crate) fn doctor(pid: u32) -> String {
-        let pid = pid.to_string();
-        output_of(Command::new(Bed::binary()).args(["doctor", "--kubelet-pid", &pid])).expect("everything is in place")
     }
 
     /// Compares the books, and writes the figures of this mode.
