@@ -28,7 +28,7 @@ use crate::{
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
 const IN_FLIGHT: usize = 16_384;
 /// Records of one ring that are handled before the other rings are looked at again.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 /// How often the rings are drained before something else is looked at.
 const DRAINS: usize = 16;
 /// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
@@ -165,6 +165,7 @@ impl<F: FnMut(News)> Daemon<F> {
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
+            self.give_way();
             if stopping {
                 return self.finish();
             }
@@ -174,14 +175,14 @@ impl<F: FnMut(News)> Daemon<F> {
                 busy = Instant::now();
             }
             self.probes.log();
-            let lasting = self.witness.lasting(now());
-            self.tell_all(lasting);
+            self.lasting();
             for pid in gone {
                 self.gone(pid);
             }
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
                 self.count()?;
+                self.prepare();
             }
         }
     }
@@ -246,8 +247,15 @@ impl<F: FnMut(News)> Daemon<F> {
             for record in records.drain(..) {
                 self.take(&record);
             }
+            // A flood may keep this busy for long, and what runs must be told while it does.
+            self.lasting();
         }
         true
+    }
+
+    fn lasting(&mut self) {
+        let lasting = self.witness.lasting(now());
+        self.tell_all(lasting);
     }
 
     fn take(&mut self, record: &Bytes) {
@@ -311,11 +319,30 @@ impl<F: FnMut(News)> Daemon<F> {
 
     fn gone(&mut self, pid: u32) {
         info!(pid, "a kubelet ended; its executable stays probed");
-        self.kubelets.gone(pid);
+        self.kubelets.gone(pid, &mut self.probes);
         self.probes.forget_process(pid);
         let outcomes = self.witness.process_gone(pid);
         self.tell_all(outcomes);
         self.status();
+    }
+
+    /// A kubelet that was upgraded, and not restarted yet.
+    fn prepare(&mut self) {
+        match self.kubelets.prepare(&mut self.probes) {
+            Some(Ok(plan)) => {
+                info!(kubelet = plan.kubelet_version, go = plan.go_version, "attached to a kubelet's new executable, before it is run");
+            }
+            Some(Err(error)) => debug!("the file in the place of a kubelet's executable is not watched: {error}"),
+            None => {}
+        }
+    }
+
+    /// Before anything else: somebody waits for it.
+    fn give_way(&mut self) {
+        if self.kubelets.give_way(&mut self.probes) > 0 {
+            info!("somebody writes to an executable that is not run: the probes are off it, and it is planned anew when it is run");
+            self.status();
+        }
     }
 
     fn status(&mut self) {

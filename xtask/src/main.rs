@@ -15,6 +15,7 @@ mod progress;
 mod project;
 mod setup;
 mod test;
+mod torture;
 
 use std::env;
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ const COMMANDS: &[Command] = &[
     ("bench", "measure what the documentation promises", bench::command),
     ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
+    ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
 ];
 
 const EXAMPLES: &str = "\
@@ -95,6 +97,7 @@ mod tests {
             &["matrix", "--only"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
+            &["torture", "--only", "lunch"],
         ] {
             let args: Vec<String> = typed.iter().map(ToString::to_string).collect();
             let error = dispatch(&args).expect_err("must be refused");

@@ -115,6 +115,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let front = Front::new()?;
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
+    let restraint = args.outputs.restraint();
     let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
     let (readiness, ready) = watch::channel(Readiness::Starting);
     let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&metrics), ready)?;
@@ -126,7 +127,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
     let mut recorder =
-        Recorder { metrics, auditor, policy, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
+        Recorder { metrics, auditor, restraint, policy, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,

@@ -66,7 +66,7 @@ fn trace(goroutine: u64, number: u64) -> Vec<(RequestId, Part)> {
 
 /// Execs come over the priority ring.
 fn over_its_ring(id: &RequestId) -> Arrival {
-    Arrival { priority: id.begin.is_some_and(|begin| begin.0 / SECOND % 3 == 1), lost: 0 }
+    Arrival { priority: id.begin.is_some_and(|begin| begin.0 / SECOND % 3 == 1), ..Arrival::default() }
 }
 
 fn observe_all(parts: &[(RequestId, Part)]) -> Vec<Exchange> {
@@ -177,7 +177,7 @@ fn lost_records_that_the_kernel_counted_mark_the_exchange() {
             steps.extend(exchanges.observe(
                 id,
                 part,
-                Arrival { lost: if index == last { 2 } else { 0 }, priority: false },
+                Arrival { lost: if index == last { 2 } else { 0 }, ..Arrival::default() },
                 &mut connections,
             ));
         }

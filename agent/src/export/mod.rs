@@ -10,10 +10,14 @@ mod notices;
 mod outputs;
 pub mod policy;
 mod recorder;
+mod restraint;
 pub mod sink;
 pub mod webhook;
+mod weight;
 
 pub use clock::Clock;
 pub use notices::Notices;
 pub use outputs::Outputs;
 pub use recorder::Recorder;
+pub use restraint::Restraint;
+pub use weight::Weight;

@@ -5,11 +5,12 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    Clock, Outputs,
+    Clock, Outputs, Restraint, Weight,
     audit::Auditor,
     http::Readiness,
     metrics::{KubeletInfo, LostRecords, Metrics, SilentConnection, Sites},
     policy::{Attributes, PolicyFile},
+    restraint::Ruling,
 };
 use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Counts, target::Status, target::plan::Plan};
 
@@ -19,6 +20,8 @@ pub struct Recorder<C> {
     pub metrics: std::sync::Arc<Metrics>,
     /// How events are written.
     pub auditor: Auditor,
+    /// How many of them refused requests may become.
+    pub restraint: Restraint,
     /// Which of them go anywhere; all where there is none.
     pub policy: Option<std::sync::Arc<PolicyFile>>,
     /// Where they go.
@@ -66,14 +69,21 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         self.clock = self.clock.follow((self.read_clock)());
         // The policy is about events alone.
         self.outputs.notify(verdict, self.clock);
+        let ruling = self.restraint.rule(verdict);
+        if ruling == Ruling::Withhold {
+            return self.metrics.event_withheld(verdict.judgement.access.kind());
+        }
         let mut event = self.auditor.event(verdict, self.clock);
+        if ruling == Ruling::Last {
+            event.mark_last();
+        }
         if let Some(policy) = &self.policy {
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
                 return self.metrics.event_omitted(event.stage);
             }
             event.mark_policy();
         }
-        self.outputs.send(event.to_line(), verdict.cause());
+        self.outputs.send(event.to_line(), verdict.cause(), Weight::of(verdict));
     }
 
     fn counts(&mut self, counts: Counts) {
@@ -84,6 +94,9 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             (LostRecords::Contradicted, Counter::Contradicted),
         ] {
             self.metrics.records_lost(class, counts.of(counter));
+        }
+        for (class, counter) in [(LostRecords::Routine, Counter::UnseenRoutine), (LostRecords::Priority, Counter::UnseenPriority)] {
+            self.metrics.requests_unseen(class, counts.of(counter));
         }
         let more = |counter| counts.of(counter) - self.counts.of(counter);
         if more(Counter::Disbelieved) > 0 {

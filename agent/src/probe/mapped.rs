@@ -14,8 +14,9 @@ impl Mapped {
         let file = File::open(path)?;
         #[expect(unsafe_code, reason = "mapping a file")]
         // SAFETY: the bytes may change under a mapping when somebody writes to the file, and vanish when it is truncated. The kernel
-        // refuses both (ETXTBSY) while a process executes the file, which is what the daemon maps; every offset that is read from the
-        // bytes is checked against the mapping's length, so other bytes than before lead to an error, not out of bounds.
+        // refuses both (ETXTBSY) while a process executes the file, which is what the daemon maps, or a file that was put in the place of
+        // that and has not changed for a while; every offset that is read from the bytes is checked against the mapping's length, so other
+        // bytes than before lead to an error, not out of bounds.
         let map = unsafe { Mmap::map(&file) }?;
         // Readahead would double the resident set; where the hint fails nothing else changes.
         let _hint = map.advise(Advice::Random);

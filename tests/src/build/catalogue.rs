@@ -153,6 +153,22 @@ pub fn multicall() -> Recipe {
     }
 }
 
+/// `kubeflood`: requests as fast as a kubelet answers, and sessions by the thousand. A module of its own, `tests/go-flood`: a change of it
+/// builds nothing else anew.
+pub fn flood() -> Recipe {
+    Recipe {
+        name: "kubeflood",
+        package: "kubewitness.dev/tests-flood".to_owned(),
+        module: tests_folder().join("go-flood"),
+        toolchain: TOOLCHAIN,
+        tags: "",
+        linker_flags: "-s -w".to_owned(),
+        environment: &[],
+        arguments: &[],
+        folder: format!("go/flood-{TOOLCHAIN}"),
+    }
+}
+
 /// How etcd 3.6.6 is made.
 pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")

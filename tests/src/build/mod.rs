@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Instant;
 
 pub use catalogue::{
-    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, audit_policy, etcd, helm,
+    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, audit_policy, etcd, flood, helm,
     kube_proxy, multicall,
 };
 pub use release::{Release, Shape};

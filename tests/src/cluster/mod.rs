@@ -297,6 +297,11 @@ impl Cluster {
         up::await_pods(self)
     }
 
+    /// Starts a kubelet where there is none, from the cluster's own file; returns as soon as it listens, which is before it knows its pods.
+    pub fn start_kubelet(&self) -> Result<(), ClusterError> {
+        up::start_kubelet(self, &[])
+    }
+
     /// Ends the API server without a warning, as a crash does. [`Self::start_api_server`] starts it again.
     pub fn kill_api_server(&self) -> Result<(), ClusterError> {
         up::kill_api_server(self)

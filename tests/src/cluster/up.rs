@@ -211,7 +211,7 @@ fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
 }
 
 /// `more` comes last on the command line, where the last of two equal flags is the one that counts.
-fn start_kubelet(cluster: &Cluster, more: &[&str]) -> Result<(), ClusterError> {
+pub(super) fn start_kubelet(cluster: &Cluster, more: &[&str]) -> Result<(), ClusterError> {
     let layout = &cluster.layout;
     let mut arguments = config::kubelet_arguments(layout, cluster.address);
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));

@@ -59,7 +59,7 @@ fn in_a_container(bed: &Bed) {
     let path = fs::read_link(format!("/proc/{}/exe", first.pid())).unwrap();
     assert!(!path.exists(), "{} can be seen from here", path.display());
     assert!(doctor::text(first.pid()).contains("4 sites"), "doctor plans it all the same");
-    watched.close("in a container, the executable on an overlay", "as ever");
+    watched.close("in a container, the executable on an overlay", "every request, once");
 
     // The next container: another overlay, of the same image. The agent watched the one before.
     let mut agent = bed.agent(&[]);
@@ -83,7 +83,7 @@ fn deleted(bed: &Bed) {
     assert_eq!(watched.tell(&Call::get("/healthz").token(&token)).0, 200);
     fs::remove_file(&file).unwrap();
     assert_eq!(watched.tell(&Call::get("/healthz").token(&token)).0, 200);
-    watched.close("file deleted while it runs and is watched", "as ever");
+    watched.close("file deleted while it runs and is watched", "every request, once");
 
     // An agent that comes later has only the process to go by.
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&token));
@@ -91,7 +91,7 @@ fn deleted(bed: &Bed) {
     assert_eq!(load.only(), Some(200), "{}", load.problem);
     seen(&mut watched.agent, "deleted", SENT as usize);
     assert!(doctor::text(kubelet.pid()).contains("4 sites"), "doctor plans it all the same");
-    watched.close("file deleted before the agent came", "as ever");
+    watched.close("file deleted before the agent came", "every request, once");
     drop(kubelet);
     bed.cluster.restart_kubelet().unwrap();
 }
@@ -115,12 +115,12 @@ fn replaced(bed: &Bed) {
     fs::rename(&other, &file).unwrap();
     load();
     seen(&mut watched.agent, "replaced", 2 * SENT as usize);
-    watched.close("file replaced while it runs and is watched", "as ever");
+    watched.close("file replaced while it runs and is watched", "every request, once");
 
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&token));
     load();
     seen(&mut watched.agent, "replaced", SENT as usize);
-    watched.close("file replaced before the agent came", "as ever");
+    watched.close("file replaced before the agent came", "every request, once");
     drop(kubelet);
     bed.cluster.restart_kubelet().unwrap();
 }

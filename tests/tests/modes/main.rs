@@ -4,6 +4,7 @@
 
 mod doctor;
 mod gate;
+mod refused;
 mod rotation;
 mod standalone;
 mod ways;

@@ -23,7 +23,8 @@ pub(crate) struct Watched<'b> {
 impl<'b> Watched<'b> {
     /// Watches the kubelet as it is now. `reader` is a call by somebody who may read its metrics.
     pub(crate) fn new(bed: &'b Bed, reader: &Call) -> Self {
-        Self::by(bed, bed.agent(&[]), reader)
+        // Whoever is refused again and again has fewer events than requests, unless that is turned off.
+        Self::by(bed, bed.agent(&["--refused-events", "0"]), reader)
     }
 
     /// The same with an agent that is there already.

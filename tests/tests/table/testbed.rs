@@ -57,7 +57,9 @@ impl Testbed {
         let cluster = Owned(Cluster::up(&options).expect("a cluster can be brought up"));
         let folder = env::temp_dir().join(format!("kubewitness-{name}"));
         let _none_yet = fs::remove_dir_all(&folder);
-        let agent = AgentOptions { binary: binary(), folder: folder.clone(), rbac: Rbac::Administrator, arguments: Vec::new() };
+        // Everybody is refused more often here than has events by default.
+        let arguments = vec!["--refused-events".to_owned(), "0".to_owned()];
+        let agent = AgentOptions { binary: binary(), folder: folder.clone(), rbac: Rbac::Administrator, arguments };
         let agent = Agent::start(&cluster, &agent).expect("the agent watches the kubelet");
         Self { agent, cluster, folder }
     }

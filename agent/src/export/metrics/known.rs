@@ -31,11 +31,17 @@ pub(super) fn create(metrics: &Metrics) {
     for class in LostRecords::ALL {
         metrics.records_lost.with_label_values(&[class.as_str()]);
     }
+    for class in [LostRecords::Routine, LostRecords::Priority] {
+        metrics.unseen.with_label_values(&[class.as_str()]);
+    }
     for gap in Gap::ALL {
         metrics.incomplete.with_label_values(&[gap.as_str()]);
     }
     for stage in AuditStage::WRITTEN {
         metrics.events.omitted.with_label_values(&[stage.as_str()]);
+    }
+    for access in [AccessKind::Denied, AccessKind::Unauthenticated, AccessKind::Unchecked] {
+        metrics.events.withheld.with_label_values(&[access.as_str()]);
     }
     for why in SilentConnection::ALL {
         metrics.silent_connections.with_label_values(&[why.as_str()]);

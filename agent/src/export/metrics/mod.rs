@@ -35,6 +35,7 @@ pub struct Metrics {
     attached: IntGauge,
     rbac_synced: IntGauge,
     records_lost: IntCounterVec,
+    unseen: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
     events: EventFigures,
@@ -136,6 +137,11 @@ impl Metrics {
                 "Records of the kernel programs that were lost, by ring, or held back because memory contradicted the plan.",
                 &["class"],
             )?,
+            unseen: register.counters(
+                "kubewitness_requests_unseen_total",
+                "Requests that are over and of which no record found room, by ring: with kubewitness_requests_total they are all that the kubelet served.",
+                &["class"],
+            )?,
             incomplete: register.counters("kubewitness_requests_incomplete_total", "Requests of which something was not seen, by what.", &["reason"])?,
             silent_connections: register.counters(
                 "kubewitness_connections_without_request_total",
@@ -196,6 +202,12 @@ impl Metrics {
     /// The kernel programs' own count of lost records, since they were loaded.
     pub fn records_lost(&self, class: LostRecords, total: u64) {
         let counter = self.records_lost.with_label_values(&[class.as_str()]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// The kernel programs' own count of requests of which nothing arrived, since they were loaded.
+    pub fn requests_unseen(&self, class: LostRecords, total: u64) {
+        let counter = self.unseen.with_label_values(&[class.as_str()]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
