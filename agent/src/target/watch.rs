@@ -95,6 +95,9 @@ impl Target {
         // The new ones come after the old ones are gone: both at once would report each request twice.
         probes.detach(mem::take(&mut self.attachment));
         self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
+        for (pid, _) in &self.processes {
+            probes.assign(*pid, &self.attachment).map_err(|error| error.to_string())?;
+        }
         match self.bare().unwrap_or_default().first() {
             Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
             None => Ok(()),
@@ -148,6 +151,7 @@ impl Kubelets {
         let life = pidfd_open(process, PidfdFlags::empty()).map_err(|error| unreadable(error.into()))?;
         let file = FileId::of(&path).map_err(unreadable)?;
         if let Some(target) = self.targets.iter_mut().find(|target| target.file == file) {
+            probes.assign(pid, &target.attachment).map_err(|source| AdoptError::Probe { pid, source })?;
             target.processes.push((pid, life));
             return Ok(None);
         }
@@ -173,6 +177,10 @@ impl Kubelets {
         let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
         let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
+        if let Some(source) = processes.iter().find_map(|(pid, _)| probes.assign(*pid, &attachment).err()) {
+            probes.detach(attachment);
+            return Err(AdoptError::Probe { pid, source });
+        }
         self.targets.push(Target { file, plan, attachment, processes, lease });
         Ok(self.targets.len() - 1)
     }
