@@ -20,6 +20,8 @@ use crate::Form;
 
 const IN_FLIGHT: usize = 16_384;
 const IDENTITIES: usize = 1000;
+/// After so many every map is as full as it will ever be, those of callers in a minute too.
+const FILLED: u64 = 200_000;
 
 /// Everything of a request that its caller chooses, by a number.
 struct Caller(u64);
@@ -113,8 +115,7 @@ pub(crate) fn distinct(form: Form) {
                 }
             }
         }
-        // After as many as are followed at once nothing grows any more: those that are open for ever fill their place last.
-        if n == 5 * IN_FLIGHT as u64 {
+        if n == FILLED {
             memory = resident();
         }
     }
