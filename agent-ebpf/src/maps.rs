@@ -36,6 +36,10 @@ pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
 #[map]
 pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
+/// The attachment that speaks for a process, by its id.
+#[map]
+pub static OWNERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(1024, 0);
+
 /// Network namespaces by their inodes, and what of them is believed: see `kubewitness_wire::belief`.
 #[map]
 pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
@@ -43,6 +47,10 @@ pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 /// Processes that are believed wherever they are.
 #[map]
 pub static BELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
+
+/// Processes that are not, although they live in a believed network namespace. The agent keeps fewer.
+#[map]
+pub static DISBELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(512, 0);
 
 /// Bytes of the ring of routine requests.
 pub const ROUTINE_BYTES: u32 = 8 << 20;

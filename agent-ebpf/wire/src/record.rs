@@ -308,7 +308,7 @@ pub enum Counter {
     LostPriority = 1,
     /// Records that found no room in the socket ring.
     LostSocket = 2,
-    /// Hits in a process whose network namespace is not believed.
+    /// Hits in a process that is not believed.
     Disbelieved = 3,
     /// Hits whose registers or memory contradict the plan: nothing was reported.
     Contradicted = 4,

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Health, Recorder, Seen,
+        Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
         metrics::Metrics,
     },
@@ -130,8 +130,18 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder =
-        Recorder { health, auditor, restraint, policy, outputs, seen, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder = Recorder {
+        health,
+        auditor,
+        restraint,
+        policy,
+        outputs,
+        seen,
+        clock: read_clock(),
+        read_clock,
+        counts: Counts::default(),
+        attempts: Attempts::default(),
+    };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,

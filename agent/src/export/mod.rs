@@ -1,7 +1,7 @@
 //! What leaves the agent: audit events as JSON lines, metrics, and the HTTP server that shows them.
 
 pub mod audit;
-mod bucket;
+pub(crate) mod bucket;
 mod clock;
 pub mod guard;
 mod health;
@@ -20,6 +20,6 @@ pub use clock::Clock;
 pub use health::{Health, Readiness};
 pub use notices::Notices;
 pub use outputs::Outputs;
-pub use recorder::{Recorder, Seen};
+pub use recorder::{Attempts, Recorder, Seen};
 pub use restraint::Restraint;
 pub use weight::Weight;

@@ -18,8 +18,10 @@ pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 use self::events::EventFigures;
 use self::identities::Identities;
 use self::register::Register;
+use crate::inert::Inert;
 use crate::judge::{Finding, Stage, Verdict};
 use crate::selfcheck::Check;
+use crate::target::Disbelief;
 
 /// All metrics of the agent.
 pub struct Metrics {
@@ -43,6 +45,8 @@ pub struct Metrics {
     unseen: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
+    disbelieved: IntCounterVec,
+    disbelieved_hits: IntCounterVec,
     events: EventFigures,
 }
 
@@ -171,6 +175,16 @@ impl Metrics {
                 "Connections over which no request was seen, by why.",
                 &["reason"],
             )?,
+            disbelieved: register.counters(
+                "kubewitness_disbelieved_processes_total",
+                "Processes that would like to be taken for the node's kubelet and are not believed, by why: in a pod, not root, in another network namespace, or gone before they could be looked at. Each time one is looked at counts.",
+                &["reason"],
+            )?,
+            disbelieved_hits: register.counters(
+                "kubewitness_disbelieved_hits_total",
+                "Probed instructions that were reached by processes that are not believed.",
+                &[],
+            )?,
             events: EventFigures::register(&mut register)?,
             register,
         };
@@ -225,6 +239,17 @@ impl Metrics {
     /// The kernel programs' own count of lost records, since they were loaded.
     pub fn records_lost(&self, class: LostRecords, total: u64) {
         let counter = self.records_lost.with_label_values(&[class.as_str()]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// A process is not believed.
+    pub fn disbelieved(&self, why: &Disbelief) {
+        self.disbelieved.with_label_values(&[why.kind()]).inc();
+    }
+
+    /// The kernel programs' own count of hits in processes that are not believed, since they were loaded.
+    pub fn disbelieved_hits(&self, total: u64) {
+        let counter = self.disbelieved_hits.with_label_values(&[] as &[&str]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
@@ -285,8 +310,10 @@ impl Metrics {
     }
 
     fn identity(&self, name: &str) -> String {
+        // The text format escapes quotes and line ends alone, and a page of metrics is read in terminals too.
+        let name = Inert(name).to_string();
         let mut identities = self.identities.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        identities.label(name).to_owned()
+        identities.label(&name).to_owned()
     }
 }
 
