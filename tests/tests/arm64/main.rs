@@ -15,13 +15,14 @@ use calls::Call;
 use machine::Seen;
 
 /// Every call of `script.sh` by name: its user, what the events must say, how often, and how the caller was answered.
-const CALLS: [Call; 10] = [
+const CALLS: [Call; 11] = [
     Call::new("reader", "reader", "fine-grained", "get nodes/pods=allow", Some(200), 80),
     Call::new("fallback", "fallback", "fallback", "get nodes/pods=no-opinion get nodes/proxy=allow", Some(200), 60),
     Call::new("nobody", "nobody", "denied", "get nodes/pods=no-opinion get nodes/proxy=no-opinion", Some(403), 40),
     Call::new("none", "", "unauthenticated", "", Some(401), 30),
     Call::new("metrics", "reader", "single", "get nodes/metrics=allow", Some(200), 20),
     Call::new("unknown", "", "unchecked", "", Some(404), 10),
+    Call::new("open", "", "open", "", Some(200), 200),
     Call::new("run", "fallback", "proxy-only", "create nodes/proxy=allow", Some(200), 10),
     Call::new("exec", "fallback", "proxy-only", "get nodes/proxy=allow", Some(101), 20),
     Call::new("refused", "reader", "denied", "get nodes/proxy=no-opinion", Some(403), 10),
