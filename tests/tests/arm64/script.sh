@@ -55,6 +55,6 @@ call panic fallback 5 1 '/containerLogs/default/panic/main'
 sleep 2
 echo 0 >/sys/kernel/tracing/events/arm64/enable
 cat /sys/kernel/tracing/trace >/out/trace
-wget -T 30 -qO /out/metrics http://127.0.0.1:9464/metrics
+wget -qO /out/metrics http://127.0.0.1:9464/metrics
 kill -TERM $agent
 wait $agent
