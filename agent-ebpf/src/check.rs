@@ -15,6 +15,9 @@ use crate::{
     user::{header as string, read},
 };
 
+/// `authorizer.DecisionAllow`, the same from 1.29 to 1.37.
+const ALLOW: u32 = 1;
+
 /// In the order of the texts from `CheckText::PodName` on.
 struct Extras;
 impl Wanted for Extras {
@@ -39,7 +42,8 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         count(Counter::Contradicted);
         debug!(ctx, "the attributes or their user are not where they should be, at {:x}", registers::instruction(hit.regs));
     }
-    hit.report(Kind::Check, &InFlight::of(&hit), |slot| {
+    let is_let_in = decision as u32 == ALLOW && error == 0;
+    hit.report(Kind::Check, &InFlight::of(&hit, is_let_in), |slot| {
         let record = start::<Check>(slot);
         // SAFETY: no access, only the address of a field.
         let spans = unsafe { &raw mut (*record).spans };

@@ -4,7 +4,7 @@ use aya_ebpf::programs::ProbeContext;
 use kubewitness_wire::{Answer, End, Kind, Layout};
 
 use crate::{
-    flight::{self, Flight},
+    flight::Flight,
     hit::{Hit, InFlight},
     registers,
     scratch::start,
@@ -16,7 +16,8 @@ use crate::{
 pub fn answered(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
     let status = registers::named(hit.regs, hit.site.status);
-    hit.report(Kind::Answer, &InFlight::of(&hit), |slot| {
+    // The runtime is asked only about what was let in.
+    hit.report(Kind::Answer, &InFlight::of(&hit, true), |slot| {
         let record = start::<Answer>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).status = status as u32 };
@@ -27,7 +28,7 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
 #[inline(always)]
 pub fn ended(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::at_entry(ctx)?;
-    let request = InFlight::of(&hit);
+    let request = InFlight::of(&hit, false);
     let panicked = panicked(&hit);
     let sent = hit.report(Kind::End, &request, |slot| {
         let record = start::<End>(slot);
@@ -38,7 +39,7 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
             let _unreadable = unsafe { response(record, &*flight, &hit.site.layout, hit.bias()) };
         }
     });
-    flight::end(&hit.key(), request.class);
+    request.end(&hit, sent);
     sent
 }
 

@@ -1,6 +1,6 @@
 //! What a request's later records need to know of its begin.
 
-use kubewitness_wire::Class;
+use kubewitness_wire::{Class, Guarded};
 
 use crate::maps::{PRIORITY_FLIGHTS, ROUTINE_FLIGHTS};
 
@@ -18,16 +18,28 @@ pub struct Key {
 #[derive(Clone, Copy)]
 pub struct Flight {
     /// When it began, which names it.
+    pub begin: u64,
+    /// Its `*http.Request`, which `net/http` keeps for as long as it is served.
     pub request: u64,
     /// The two words of its `http.ResponseWriter`.
     pub writer_itab: u64,
     pub writer_data: u64,
     /// Records of it that found no room.
     pub lost: u32,
+    /// A [`Guarded`].
+    pub path: u8,
+    /// 1 on the read-only port.
+    pub read_only: u8,
+    /// 1 once the record of its begin is on its way.
+    pub begun: u8,
+    /// 1 if no record of it is sent, because there was no room for the first one.
+    pub dropped: u8,
+    /// Records of it that were sent.
+    pub sent: u32,
     pub zero: u32,
 }
 
-/// The flight of a goroutine, and the class that it was put into.
+/// The flight of a goroutine, and the class that it is in.
 #[inline(always)]
 pub fn find(key: &Key) -> Option<(*mut Flight, Class)> {
     if let Some(flight) = ROUTINE_FLIGHTS.get_ptr_mut(key) {
@@ -36,16 +48,24 @@ pub fn find(key: &Key) -> Option<(*mut Flight, Class)> {
     PRIORITY_FLIGHTS.get_ptr_mut(key).map(|flight| (flight, Class::Priority))
 }
 
-/// Puts a flight in its class, and forgets one that this goroutine had before and whose end was not seen.
+/// A request begins in the routine class, whatever it asks for: nobody has let it in yet. Forgets one that this goroutine had before and
+/// whose end was not seen.
 #[inline(always)]
-pub fn begin(key: &Key, flight: &Flight, class: Class) {
-    let (its, other) = match class {
-        Class::Routine => (&ROUTINE_FLIGHTS, &PRIORITY_FLIGHTS),
-        Class::Priority | Class::Socket => (&PRIORITY_FLIGHTS, &ROUTINE_FLIGHTS),
-    };
-    let _absent = other.remove(key);
+pub fn begin(key: &Key, flight: &Flight) {
+    let _absent = PRIORITY_FLIGHTS.remove(key);
     // An LRU map makes room, and where it cannot, the later records say that the begin is unknown.
-    let _full = its.insert(key, flight, 0);
+    let _full = ROUTINE_FLIGHTS.insert(key, flight, 0);
+}
+
+/// A guarded request was let in: from here on its records have the ring, and its flight the map, that nobody who is refused can fill.
+/// Whatever was sent of it before is sent again.
+#[inline(always)]
+pub fn promote(key: &Key, flight: *mut Flight) -> Option<*mut Flight> {
+    // SAFETY: the pointer is an element of a map.
+    let promoted = Flight { begun: 0, dropped: 0, ..unsafe { *flight } };
+    let _absent = ROUTINE_FLIGHTS.remove(key);
+    let _full = PRIORITY_FLIGHTS.insert(key, &promoted, 0);
+    PRIORITY_FLIGHTS.get_ptr_mut(key)
 }
 
 /// Forgets a flight.
@@ -56,4 +76,11 @@ pub fn end(key: &Key, class: Class) {
         Class::Priority | Class::Socket => &PRIORITY_FLIGHTS,
     };
     let _absent = flights.remove(key);
+}
+
+impl Flight {
+    /// Whether it is one of those that get a way of their own as soon as they are let in.
+    pub fn is_guarded(&self) -> bool {
+        self.path != Guarded::No as u8
+    }
 }

@@ -6,13 +6,13 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_get_attach_cookie},
     programs::ProbeContext,
 };
-use kubewitness_wire::{Class, Header, Kind, Site};
+use kubewitness_wire::{Class, Counter, Guarded, Header, Kind, Site};
 
 use crate::{
     belief::{self, Believed},
     flight::{self, Flight, Key},
-    maps::SITES,
-    registers,
+    maps::{SITES, count},
+    owner, registers, request,
     scratch::{Slot, send, with_slot},
 };
 
@@ -33,6 +33,9 @@ impl<'a> Hit<'a> {
         // SAFETY: the helper reads the cookie of the context that it is given: the index that the agent chose for the site.
         let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
         let site = SITES.get(index)?;
+        if !owner::speaks(&process, site.attachment) {
+            return None;
+        }
         // SAFETY: the context's registers are those of the probed thread; the clock's helper takes nothing.
         let (regs, time) = unsafe { (&*ctx.regs, bpf_ktime_get_ns()) };
         Some(Self { regs, site, process, time, index })
@@ -60,21 +63,40 @@ impl<'a> Hit<'a> {
     /// Builds a record in a slot and sends it.
     #[inline(always)]
     pub fn report(&self, kind: Kind, request: &InFlight, build: impl FnOnce(*mut Slot)) -> Option<()> {
+        self.report_of(self.time, kind, request, build)
+    }
+
+    /// The same for what happened at another time. `None` where there was no room.
+    #[inline(always)]
+    pub fn report_of(&self, time: u64, kind: Kind, request: &InFlight, build: impl FnOnce(*mut Slot)) -> Option<()> {
+        if request.is_dropped() {
+            count(lost(request.class));
+            return None;
+        }
         let header = Header {
             kind: kind as u8,
             class: request.class as u8,
             lost: 0,
+            path: request.path,
             len: 0,
-            time: self.time,
+            time,
             tgid: self.process.tgid,
             site: self.index,
             goroutine: registers::goroutine(self.regs),
             request: request.begin,
         };
-        with_slot(request.class, |slot| {
+        let sent = with_slot(|slot| {
             build(slot);
-            send(slot, header, request.flight);
-        })
+            send(slot, header, request.flight)
+        });
+        if sent.is_none() {
+            count(lost(request.class));
+            if let Some(flight) = request.flight {
+                // SAFETY: the pointer is an element of a map.
+                unsafe { (*flight).lost += 1 };
+            }
+        }
+        sent
     }
 }
 
@@ -83,17 +105,56 @@ pub struct InFlight {
     pub class: Class,
     /// When it began, which names it; 0 if that was not seen.
     pub begin: u64,
+    /// A `Guarded`.
+    pub path: u8,
     pub flight: Option<*mut Flight>,
 }
 
 impl InFlight {
     /// What is known by the goroutine. A request whose begin was not seen may be an exec.
+    ///
+    /// What is guarded is sent only when it is known which way it goes: let in, by the ring of the priority class, or refused, by the other
+    /// one. So the record of a begin may be sent here.
     #[inline(always)]
-    pub fn of(hit: &Hit<'_>) -> Self {
-        match flight::find(&hit.key()) {
-            // SAFETY: the pointer is an element of a map.
-            Some((flight, class)) => Self { class, begin: unsafe { (*flight).request }, flight: Some(flight) },
-            None => Self { class: Class::Priority, begin: 0, flight: None },
+    pub fn of(hit: &Hit<'_>, is_let_in: bool) -> Self {
+        let key = hit.key();
+        let Some((flight, class)) = flight::find(&key) else {
+            return Self { class: Class::Priority, begin: 0, path: Guarded::No as u8, flight: None };
+        };
+        // SAFETY: the pointer is an element of a map.
+        let (begin, path, is_guarded) = unsafe { ((*flight).begin, (*flight).path, (*flight).is_guarded()) };
+        let this = if is_let_in && is_guarded && class as u8 == Class::Routine as u8 {
+            Self { class: Class::Priority, begin, path, flight: flight::promote(&key, flight) }
+        } else {
+            Self { class, begin, path, flight: Some(flight) }
+        };
+        request::begin(hit, &this);
+        this
+    }
+
+    /// Whether no record of it is sent.
+    #[inline(always)]
+    pub fn is_dropped(&self) -> bool {
+        // SAFETY: the pointer is an element of a map.
+        self.flight.is_some_and(|flight| unsafe { (*flight).dropped != 0 })
+    }
+
+    /// It is over: whether any record of it was sent is known by now.
+    #[inline(always)]
+    pub fn end(&self, hit: &Hit<'_>, sent: Option<()>) {
+        // SAFETY: the pointer is an element of a map.
+        let unseen = self.flight.is_some_and(|flight| unsafe { (*flight).sent == 0 });
+        if sent.is_none() && unseen {
+            count(if self.class as u8 == Class::Priority as u8 { Counter::UnseenPriority } else { Counter::UnseenRoutine });
         }
+        flight::end(&hit.key(), self.class);
+    }
+}
+
+fn lost(class: Class) -> Counter {
+    match class {
+        Class::Routine => Counter::LostRoutine,
+        Class::Priority => Counter::LostPriority,
+        Class::Socket => Counter::LostSocket,
     }
 }

@@ -1,4 +1,4 @@
-//! The maps, all of fixed size; the agent may enlarge the rings when it loads the programs.
+//! The maps, all of fixed size.
 
 use aya_ebpf::{
     Global,
@@ -32,6 +32,10 @@ pub static KERNEL: Global<Kernel> = Global::new(Kernel {
 #[map]
 pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
 
+/// The attachment that speaks for a process, by its id.
+#[map]
+pub static OWNERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(1024, 0);
+
 /// Network namespaces by their inodes, and what of them is believed: see `kubewitness_wire::belief`.
 #[map]
 pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
@@ -40,8 +44,15 @@ pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 #[map]
 pub static BELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 
+/// Processes that are not, although they live in a believed network namespace. The agent keeps fewer.
 #[map]
-pub static ROUTINE: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+pub static DISBELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(512, 0);
+
+/// Bytes of the ring of routine requests.
+pub const ROUTINE_BYTES: u32 = 8 << 20;
+
+#[map]
+pub static ROUTINE: RingBuf = RingBuf::with_byte_size(ROUTINE_BYTES, 0);
 
 #[map]
 pub static PRIORITY: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -52,11 +63,11 @@ pub static SOCKETS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
-/// Requests in flight, by goroutine. Panics and killed goroutines leave entries behind, so the oldest give way.
+/// Requests in flight, by goroutine, those of the exec class too until they are let in. Where there are more than can be, the oldest give way.
 #[map]
 pub static ROUTINE_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMap::with_max_entries(16_384, 0);
 
-/// The same for the priority class, apart, so that routine requests cannot push an exec out.
+/// Those of the exec class that were let in, apart: nobody can push one out who is not let in to do the same.
 #[map]
 pub static PRIORITY_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMap::with_max_entries(16_384, 0);
 

@@ -1,7 +1,7 @@
 //! `(*Server).ServeHTTP(w, req)`: the first argument is the server, the second and third are `w`, the fourth is `req`.
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
-use kubewitness_wire::{Class, Counter, Kind, Layout, Request, RequestText, Search, Span, limit};
+use kubewitness_wire::{Class, Counter, Guarded, Kind, Layout, Request, RequestText, Search, Span, limit};
 
 use crate::{
     flight::{self, Flight},
@@ -9,7 +9,7 @@ use crate::{
     hit::{Hit, InFlight},
     maps::count,
     registers,
-    scratch::{Slot, append, append_string, start},
+    scratch::{Slot, append, append_string, has_room, start},
     user::{header as string, read},
 };
 
@@ -20,8 +20,8 @@ impl Wanted for Headers {
     const KEYS: &'static [Key] = &[Key::new(b"User-Agent"), Key::new(b"Upgrade")];
 }
 
-/// The paths of the priority class; a path matches when it is equal or goes on with `/`.
-static PRIORITY_PATHS: [Prefix; 5] =
+/// The paths that are guarded, in the order of `Guarded` from 1 on; a path matches when it is equal or goes on with `/`.
+static GUARDED_PATHS: [Prefix; 5] =
     [Prefix::new(b"/exec"), Prefix::new(b"/attach"), Prefix::new(b"/run"), Prefix::new(b"/portForward"), Prefix::new(b"/checkpoint")];
 /// Bytes of a path that are looked at: more than the longest prefix has.
 const HEAD: usize = 16;
@@ -62,7 +62,7 @@ impl Prefix {
     }
 }
 
-/// A request begins.
+/// A request begins. What is guarded is not told yet: whoever is refused must not fill the ring of those who are let in.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::at_entry(ctx)?;
@@ -70,12 +70,44 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let layout = &hit.site.layout;
     let [server, writer_itab, writer_data, request, _] = registers::words(hit.regs);
     let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
-    let path = url + u64::from(layout.url_path);
-    let class = classify(path);
-    flight::begin(&hit.key(), &Flight { request: hit.time, writer_itab, writer_data, lost: 0, zero: 0 }, class);
     let auth: Option<u64> = read(server + u64::from(layout.server_auth));
+    let flight = Flight {
+        begin: hit.time,
+        request,
+        writer_itab,
+        writer_data,
+        lost: 0,
+        path: classify(url + u64::from(layout.url_path)),
+        read_only: u8::from(auth == Some(0)),
+        begun: 0,
+        dropped: 0,
+        sent: 0,
+        zero: 0,
+    };
+    flight::begin(&hit.key(), &flight);
+    if !flight.is_guarded() {
+        InFlight::of(&hit, false);
+    }
+    Some(())
+}
 
-    hit.report(Kind::Request, &InFlight::of(&hit), |slot| {
+/// Sends the record of a request's begin, unless that was done. `net/http` keeps the request as it is for as long as it is served.
+#[inline(always)]
+pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
+    let Some(flight) = in_flight.flight else { return };
+    // SAFETY: the pointer is an element of a map.
+    let (request, read_only, done) = unsafe { ((*flight).request, (*flight).read_only, (*flight).begun | (*flight).dropped) };
+    if done != 0 {
+        return;
+    }
+    if in_flight.class as u8 == Class::Routine as u8 && !has_room() {
+        // SAFETY: as above.
+        unsafe { (*flight).dropped = 1 };
+    }
+    let layout = &hit.site.layout;
+    let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
+    let path = url + u64::from(layout.url_path);
+    let sent = hit.report_of(in_flight.begin, Kind::Request, in_flight, |slot| {
         let record = start::<Request>(slot);
         // SAFETY: no access, only the address of a field.
         let spans = unsafe { &raw mut (*record).spans };
@@ -86,7 +118,7 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         // SAFETY: as above.
         unsafe {
             (*record).netns = hit.process.netns;
-            (*record).read_only = u8::from(auth == Some(0));
+            (*record).read_only = read_only;
         }
         span(RequestText::Method, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_method)));
         span(RequestText::Path, append_string::<{ limit::PATH }>(slot, path));
@@ -101,7 +133,11 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
             span(RequestText::UserAgent, value::<{ limit::NAME }>(slot, agent));
             span(RequestText::Upgrade, value::<{ limit::WORD }>(slot, upgrade));
         }
-    })
+    });
+    if sent.is_some() {
+        // SAFETY: as above.
+        unsafe { (*flight).begun = 1 };
+    }
 }
 
 #[inline(always)]
@@ -118,20 +154,22 @@ pub fn value<const MAX: usize>(slot: *mut Slot, found: Found) -> Span {
     if found.present == 0 { Span::ABSENT } else { append::<MAX>(slot, found.address, found.length) }
 }
 
-/// By the decoded path, which the kubelet routes by. One that cannot be read is not routine.
+/// By the decoded path, which the kubelet routes by: a `Guarded`. One that cannot be read may be anything.
 #[inline(always)]
-fn classify(path: u64) -> Class {
-    let Some([address, length]) = string(path) else { return Class::Priority };
+fn classify(path: u64) -> u8 {
+    let Some([address, length]) = string(path) else { return Guarded::Unreadable as u8 };
     let bytes = if length > HEAD as u64 { HEAD as u32 } else { length as u32 };
     let mut head = [0u64; 2];
     // SAFETY: the helper writes at most the 16 bytes that `head` has.
     if unsafe { bpf_probe_read_user(head.as_mut_ptr().cast(), bytes, address as *const c_void) } != 0 {
-        return Class::Priority;
+        return Guarded::Unreadable as u8;
     }
-    for prefix in &PRIORITY_PATHS {
-        if prefix.matches(head, length) {
-            return Class::Priority;
+    let mut index = 0;
+    while index < GUARDED_PATHS.len() {
+        if GUARDED_PATHS[index].matches(head, length) {
+            return Guarded::Exec as u8 + index as u8;
         }
+        index += 1;
     }
-    Class::Routine
+    Guarded::No as u8
 }

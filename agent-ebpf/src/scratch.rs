@@ -11,12 +11,12 @@ use core::{
     intrinsics::{AtomicOrdering, atomic_xchg},
     ptr::{read_volatile, write_volatile},
 };
-use kubewitness_wire::{Class, Counter, Header, Span, limit};
+use kubewitness_wire::{Class, Header, Span, limit};
 
 use crate::{
     flight::Flight,
     go_map::{Found, Walk},
-    maps::{PRIORITY, ROUTINE, SCRATCH, count},
+    maps::{PRIORITY, ROUTINE, ROUTINE_BYTES, SCRATCH},
     user,
 };
 
@@ -42,17 +42,14 @@ pub struct Slot {
     record: [u8; limit::RECORD + MARGIN],
 }
 
-/// Claims a slot, hands it to `body`, and frees it.
+/// Claims a slot, hands it to `body`, and frees it. `None` where there is none, or `body` says so.
 #[inline(always)]
-pub fn with_slot(class: Class, body: impl FnOnce(*mut Slot)) -> Option<()> {
-    let Some(slot) = claim() else {
-        count(lost(class));
-        return None;
-    };
-    body(slot);
+pub fn with_slot(body: impl FnOnce(*mut Slot) -> Option<()>) -> Option<()> {
+    let slot = claim()?;
+    let done = body(slot);
     // SAFETY: the slot was claimed above, and its memory lives as long as the map.
     unsafe { write_volatile(&raw mut (*slot).busy, 0) };
-    Some(())
+    done
 }
 
 #[inline(always)]
@@ -97,7 +94,10 @@ pub fn append<const MAX: usize>(slot: *mut Slot, address: u64, length: u64) -> S
         if stored == 0 {
             return Span { stored: 0, full: 0 };
         }
-        let target = (&raw mut (*slot).record).cast::<u8>().add((position & MASK) as usize);
+        // Read once more: the compiler would leave the mask out, as it knows the bound of the first value, and Linux 6.1 forgets that bound where
+        // the value was on the stack meanwhile.
+        let position = read_volatile(&raw const (*slot).position) & MASK;
+        let target = (&raw mut (*slot).record).cast::<u8>().add(position as usize);
         if generated::bpf_probe_read_user(target.cast::<c_void>(), stored, address as *const c_void) != 0 {
             return Span::UNREADABLE;
         }
@@ -116,9 +116,9 @@ pub fn append_string<const MAX: usize>(slot: *mut Slot, header: u64) -> Span {
     }
 }
 
-/// Sends the record of a slot through the ring of its class. A record that finds no room is counted, here and in its flight.
+/// Sends the record of a slot through the ring of its class; `None` where that has no room. What was lost of the request before goes along.
 #[inline(always)]
-pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
+pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) -> Option<()> {
     // SAFETY: the slot is ours and holds a record; `flight` is an element of a map.
     unsafe {
         let position = read_volatile(&raw const (*slot).position);
@@ -127,20 +127,27 @@ pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
         header.len = len;
         if let Some(flight) = flight {
             let lost = (*flight).lost;
-            header.lost = if lost > u32::from(u16::MAX) { u16::MAX } else { lost as u16 };
+            header.lost = if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 };
         }
         *record = header;
         let data = record.cast::<c_void>();
         let priority = header.class == Class::Priority as u8;
         let (ring, wakeup) = if priority { (&PRIORITY, BPF_RB_FORCE_WAKEUP) } else { (&ROUTINE, routine_wakeup()) };
-        let full = generated::bpf_ringbuf_output((&raw const *ring).cast_mut().cast(), data, u64::from(len), u64::from(wakeup)) != 0;
-        if full {
-            count(if priority { Counter::LostPriority } else { Counter::LostRoutine });
-            if let Some(flight) = flight {
-                (*flight).lost += 1;
-            }
+        if generated::bpf_ringbuf_output((&raw const *ring).cast_mut().cast(), data, u64::from(len), u64::from(wakeup)) != 0 {
+            return None;
+        }
+        if let Some(flight) = flight {
+            (*flight).sent += 1;
         }
     }
+    Some(())
+}
+
+/// Whether the routine ring takes one more request: the last eighth of it is for the rest of those that it took. So under a flood requests
+/// are lost whole, and counted, and not in parts.
+#[inline(always)]
+pub fn has_room() -> bool {
+    ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA)) < ROUTINE_BYTES as u64 - ROUTINE_BYTES as u64 / 8
 }
 
 /// Routine records wait for the agent's timer. One that takes the ring past its mark wakes the agent, once while it is at it.
@@ -148,12 +155,4 @@ pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) {
 fn routine_wakeup() -> u32 {
     let waiting = ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA));
     if waiting >= ROUTINE_MARK && waiting < ROUTINE_MARK + limit::RECORD as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
-}
-
-fn lost(class: Class) -> Counter {
-    match class {
-        Class::Routine => Counter::LostRoutine,
-        Class::Priority => Counter::LostPriority,
-        Class::Socket => Counter::LostSocket,
-    }
 }

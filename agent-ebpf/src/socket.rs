@@ -105,6 +105,7 @@ fn report(kernel: &Kernel, sock: u64, event: SocketEvent, who: Connecting) -> Op
             kind: Kind::Socket as u8,
             class: Class::Socket as u8,
             lost: 0,
+            path: 0,
             len: size_of::<Socket>() as u32,
             // SAFETY: the helper takes nothing.
             time: unsafe { bpf_ktime_get_ns() },

@@ -129,6 +129,8 @@ impl Node {
         Exchange {
             id: RequestId { tgid: 1234, goroutine: self.goroutine, begin: Some(begin) },
             request: (!uri.is_empty()).then_some(request),
+            asked_for: None,
+            is_let_in: false,
             checks: Vec::new(),
             answer: None,
             end: None,

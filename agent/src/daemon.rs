@@ -19,12 +19,13 @@ use tracing::{debug, info, warn};
 
 use crate::{
     exchange::ConnectionStep,
+    export::bucket::Bucket,
     judge::{Policy, Verdict},
     observation::{Process, Timestamp},
-    probe::{Counts, ProbeError, Probes, Rings, Way},
+    probe::{Counts, ProbeError, Probes, Rings, Way, sender},
     rbac::{Kind, Update},
     selfcheck::Check,
-    target::{AdoptError, Kubelets, Places, Status, blindness, listeners, netns, own_netns},
+    target::{AdoptError, Disbelief, Disbelieved, Kubelets, Places, Status, blindness, listeners, netns, own_netns, standing},
     witness::{Outcome, Witness},
 };
 use upkeep::Upkeep;
@@ -32,7 +33,7 @@ use upkeep::Upkeep;
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
 const IN_FLIGHT: usize = 16_384;
 /// Records of one ring that are handled before the other rings are looked at again.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 /// How often the rings are drained before something else is looked at.
 const DRAINS: usize = 16;
 /// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
@@ -43,8 +44,8 @@ const IDLE_DRAIN: Duration = Duration::from_secs(1);
 const UPDATES: usize = 1024;
 /// How often the kernel's counters are read.
 const COUNT: Duration = Duration::from_secs(1);
-/// Foreign listeners that are named in the log, so that nobody fills it by listening.
-const FOREIGN_LISTENERS: usize = 32;
+/// Processes that would like to be taken for a kubelet and are named in the log at once, and then one each time: nobody fills it by listening.
+const IMPOSTORS: Bucket = Bucket::new(32, Duration::from_secs(60));
 
 /// What the daemon is asked to do.
 #[derive(Clone, Debug)]
@@ -76,6 +77,8 @@ pub enum News {
     Undecodable(u64),
     /// Whether all RBAC objects are known, told when it changes; they are not at first.
     RbacSynced(bool),
+    /// A process that would like to be taken for a kubelet is not believed.
+    Disbelieved(Disbelief),
     /// What is watched changed.
     Status(Status),
     /// The agent looked at itself: fine, or what is wrong.
@@ -115,7 +118,9 @@ pub struct Daemon<F> {
     rbac: Option<Receiver<Update>>,
     rbac_synced: bool,
     trace: Option<File>,
-    foreign: BTreeSet<u32>,
+    disbelieved: Disbelieved,
+    impostors: Bucket,
+    untold: u64,
     /// Why there may be a kubelet that nobody finds.
     blindness: Option<String>,
     undecodable: u64,
@@ -144,7 +149,9 @@ impl<F: FnMut(News)> Daemon<F> {
             rbac_synced: false,
             trace,
             kubelets: Kubelets::default(),
-            foreign: BTreeSet::new(),
+            disbelieved: Disbelieved::default(),
+            impostors: IMPOSTORS,
+            untold: 0,
             blindness: blindness(),
             undecodable: 0,
             upkeep: Upkeep::new(),
@@ -176,6 +183,7 @@ impl<F: FnMut(News)> Daemon<F> {
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
+            self.give_way();
             if stopping {
                 return self.finish();
             }
@@ -185,8 +193,7 @@ impl<F: FnMut(News)> Daemon<F> {
                 busy = Instant::now();
             }
             self.probes.log();
-            let lasting = self.witness.lasting(now());
-            self.tell_all(lasting);
+            self.lasting();
             for pid in gone {
                 self.gone(pid);
             }
@@ -194,6 +201,7 @@ impl<F: FnMut(News)> Daemon<F> {
                 counted = Instant::now();
                 let counts = self.count()?;
                 self.look_after(counts)?;
+                self.prepare();
             }
         }
     }
@@ -234,6 +242,9 @@ impl<F: FnMut(News)> Daemon<F> {
     }
 
     fn count(&mut self) -> Result<Counts, DaemonError> {
+        for pid in self.disbelieved.ended() {
+            self.probes.heed_process(pid);
+        }
         let counts = self.probes.counts()?;
         (self.tell)(News::Counts(counts));
         Ok(counts)
@@ -259,11 +270,21 @@ impl<F: FnMut(News)> Daemon<F> {
             for record in records.drain(..) {
                 self.take(&record);
             }
+            // A flood may keep this busy for long, and what runs must be told while it does.
+            self.lasting();
         }
         true
     }
 
+    fn lasting(&mut self) {
+        let lasting = self.witness.lasting(now());
+        self.tell_all(lasting);
+    }
+
     fn take(&mut self, record: &Bytes) {
+        if sender(record).is_some_and(|pid| !self.is_kubelet(pid)) {
+            return;
+        }
         if let Some(trace) = &mut self.trace
             && let Err(error) = trace.write_all(record)
         {
@@ -298,19 +319,83 @@ impl<F: FnMut(News)> Daemon<F> {
         if self.believed.contains(&netns) || self.options.pids.contains(&process.pid) {
             self.consider(process.pid);
             self.status();
-        } else if self.foreign.len() < FOREIGN_LISTENERS && self.foreign.insert(process.pid) {
-            warn!(
-                pid = process.pid,
-                comm = process.comm,
-                netns,
-                "a process listens on a watched port in a network namespace that is not the node's: it is not believed"
-            );
+        } else {
+            self.disbelieve(process.pid, &Disbelief::Network(netns));
         }
     }
 
     fn consider(&mut self, pid: u32) {
-        if let Err(error) = self.adopt(pid) {
-            warn!("a process that listens on a watched port is not watched: {error}");
+        match self.standing(pid) {
+            Ok(()) => {
+                if let Err(error) = self.adopt(pid) {
+                    warn!("a process that listens on a watched port is not watched: {error}");
+                }
+            }
+            Err(why) => self.disbelieve(pid, &why),
+        }
+    }
+
+    /// Whether it may be the node's kubelet; one that was named is.
+    fn standing(&self, pid: u32) -> Result<(), Disbelief> {
+        if self.options.pids.contains(&pid) { Ok(()) } else { standing(pid) }
+    }
+
+    /// Whether a record is of a process that is believed. Whoever runs a file that is probed makes records, wherever they listen.
+    fn is_kubelet(&mut self, pid: u32) -> bool {
+        if self.kubelets.knows(pid) {
+            return true;
+        }
+        if self.disbelieved.contains(pid) {
+            // The kernel programs know it too: these were on their way.
+            return false;
+        }
+        match self.standing(pid).and_then(|()| self.adopt(pid).map_err(|_| Disbelief::Unseen)) {
+            Ok(()) => {
+                self.status();
+                true
+            }
+            Err(why) => {
+                self.disbelieve(pid, &why);
+                false
+            }
+        }
+    }
+
+    fn disbelieve(&mut self, pid: u32, why: &Disbelief) {
+        // One in another network namespace is nobody to the kernel programs, and one that is gone does nothing any more.
+        if matches!(why, Disbelief::Pod(_) | Disbelief::User(_)) {
+            match self.disbelieved.remember(pid) {
+                Ok(forgotten) => {
+                    forgotten.into_iter().for_each(|pid| self.probes.heed_process(pid));
+                    if let Err(error) = self.probes.ignore_process(pid) {
+                        debug!("what process {pid} does is looked at record by record: {error}");
+                    }
+                }
+                Err(why) => debug!("process {pid} {why}"),
+            }
+        }
+        (self.tell)(News::Disbelieved(why.clone()));
+        if !self.impostors.take(Instant::now()) {
+            self.untold += 1;
+            return;
+        }
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let (comm, untold) = (comm.trim_end(), std::mem::take(&mut self.untold));
+        if let Disbelief::Network(netns) = why {
+            warn!(
+                pid,
+                comm,
+                netns,
+                untold,
+                "a process listens on a watched port in a network namespace that is not the node's: it is not believed"
+            );
+        } else {
+            warn!(
+                pid,
+                comm,
+                untold,
+                "a process would like to be taken for the node's kubelet, and {why}: it is not believed; name it with --kubelet-pid if it is the kubelet"
+            );
         }
     }
 
@@ -328,11 +413,30 @@ impl<F: FnMut(News)> Daemon<F> {
 
     fn gone(&mut self, pid: u32) {
         info!(pid, "a kubelet ended; its executable stays probed");
-        self.kubelets.gone(pid);
+        self.kubelets.gone(pid, &mut self.probes);
         self.probes.forget_process(pid);
         let outcomes = self.witness.process_gone(pid);
         self.tell_all(outcomes);
         self.status();
+    }
+
+    /// A kubelet that was upgraded, and not restarted yet.
+    fn prepare(&mut self) {
+        match self.kubelets.prepare(&mut self.probes) {
+            Some(Ok(plan)) => {
+                info!(kubelet = plan.kubelet_version, go = plan.go_version, "attached to a kubelet's new executable, before it is run");
+            }
+            Some(Err(error)) => debug!("the file in the place of a kubelet's executable is not watched: {error}"),
+            None => {}
+        }
+    }
+
+    /// Before anything else: somebody waits for it.
+    fn give_way(&mut self) {
+        if self.kubelets.give_way(&mut self.probes) > 0 {
+            info!("somebody writes to an executable that is not run: the probes are off it, and it is planned anew when it is run");
+            self.status();
+        }
     }
 
     fn status(&mut self) {

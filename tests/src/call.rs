@@ -224,7 +224,8 @@ impl Drop for Running {
     }
 }
 
-fn parse(text: &str, problem: &str) -> Option<Answers> {
+/// What `kubeletcall` and `kubeflood` write at their end.
+pub(crate) fn parse(text: &str, problem: &str) -> Option<Answers> {
     let (body, lines) = text.rsplit_once("\nanswers\n")?;
     let mut answers = Answers { body: body.to_owned(), problem: problem.trim().to_owned(), ..Answers::default() };
     for line in lines.lines() {

@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 
 pub mod agent;
 pub mod alertmanager;
+pub mod books;
 pub mod build;
 pub mod call;
 pub mod chart;
 pub mod cluster;
 pub mod copy;
 pub mod figures;
+pub mod flood;
 pub mod held;
 pub mod host;
 pub mod nested;

@@ -4,16 +4,20 @@
 
 mod arch;
 mod args;
+mod auditable;
 mod bench;
 mod build;
 mod cluster;
 mod demo;
+mod fuzz;
 mod image;
 mod machine;
+mod matrix;
 mod progress;
 mod project;
 mod setup;
 mod test;
+mod torture;
 
 use std::env;
 use std::process::ExitCode;
@@ -30,7 +34,10 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
+    ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
+    ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
 ];
 
 const EXAMPLES: &str = "\
@@ -90,8 +97,11 @@ mod tests {
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],
+            &["fuzz", "--only", "lunch"],
+            &["matrix", "--only"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
+            &["torture", "--only", "lunch"],
         ] {
             let args: Vec<String> = typed.iter().map(ToString::to_string).collect();
             let error = dispatch(&args).expect_err("must be refused");

@@ -16,16 +16,37 @@ pub enum Kind {
     Socket = 5,
 }
 
-/// Which ring a record goes through. All records of one request use the same ring, so they arrive in order.
+/// Which ring a record goes through. All records of one request use the same ring, so they arrive in order; only a request that was
+/// refused one right and let in by another begins in the routine ring and is told anew, from its begin on, in the other.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Drained on a timer.
     Routine = 0,
-    /// exec, attach, run, portForward, checkpoint, and what cannot be told: wakes the agent at once.
+    /// What is [`Guarded`] and was let in, and what cannot be told: wakes the agent at once. Whoever is refused sends nothing here.
     Priority = 1,
     /// Connections.
     Socket = 2,
+}
+
+/// The requests that go through the ring of the priority class as soon as they are let in, by the first word of their path.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// It is none of them, or that is not known.
+    No = 0,
+    /// `/exec`
+    Exec = 1,
+    /// `/attach`
+    Attach = 2,
+    /// `/run`
+    Run = 3,
+    /// `/portForward`
+    PortForward = 4,
+    /// `/checkpoint`
+    Checkpoint = 5,
+    /// Its path could not be read.
+    Unreadable = 6,
 }
 
 /// How many classes there are, for per-class counters.
@@ -40,7 +61,9 @@ pub struct Header {
     /// A [`Class`].
     pub class: u8,
     /// Earlier records of this request that found no room, saturating.
-    pub lost: u16,
+    pub lost: u8,
+    /// A [`Guarded`]: what the request asked for, for where the record of its begin is lost.
+    pub path: u8,
     /// Bytes of the whole record, texts included.
     pub len: u32,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -106,7 +129,7 @@ pub mod limit {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// `header.request` equals `header.time`.
+    /// `header.request` equals `header.time`, which is when it began, though the record may be sent later.
     pub header: Header,
     /// 1 when the server has no `auth`: the read-only port.
     pub read_only: u8,
@@ -285,17 +308,21 @@ pub enum Counter {
     LostPriority = 1,
     /// Records that found no room in the socket ring.
     LostSocket = 2,
-    /// Hits in a process whose network namespace is not believed.
+    /// Hits in a process that is not believed.
     Disbelieved = 3,
     /// Hits whose registers or memory contradict the plan: nothing was reported.
     Contradicted = 4,
+    /// Requests that are over and of which no record found room in the routine ring.
+    UnseenRoutine = 5,
+    /// The same for the priority ring.
+    UnseenPriority = 6,
     /// Requests that began in a believed process, whether or not their records found room: what the kubelet itself counts too.
-    Begun = 5,
+    Begun = 7,
     /// TCP sockets of this machine that changed their state, on whatever port: as long as it moves, the tracepoint is alive.
-    Transitions = 6,
+    Transitions = 8,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 9;
 }

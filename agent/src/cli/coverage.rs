@@ -147,7 +147,7 @@ impl Comparer {
             Agreement::First | Agreement::Agrees => {}
             Agreement::Surplus => warn!("more requests were seen than the kubelet at {} counts: another one is seen too", self.kubelet.url),
             Agreement::Unseen(requests) => {
-                self.health.metrics().requests_unseen(requests);
+                self.health.metrics().requests_uncovered(requests);
                 warn!(requests, "the kubelet counted requests that were not seen");
             }
         }

@@ -12,7 +12,7 @@ use super::{front::Renewal, run::Switch, size::size, webhook::WebhookArgs};
 use crate::{
     daemon::now,
     export::{
-        Notices, Outputs,
+        Notices, Outputs, Restraint,
         metrics::Metrics,
         policy::PolicyFile,
         sink::{Rotation, Sink, Target},
@@ -34,6 +34,10 @@ pub(super) struct OutputArgs {
     /// How many files of events there are at most, the one that is written included; the oldest are removed. At least 2, or 0 for no limit
     #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_FILES", default_value = "10", value_name = "COUNT", value_parser = file_count)]
     events_max_files: usize,
+    /// How many refused requests (401, 403, and paths that are not served) of one caller become events each minute; ten times as many of
+    /// all callers. The rest is counted only; 0 for no limit
+    #[arg(long, env = "KUBEWITNESS_REFUSED_EVENTS", default_value_t = 60, value_name = "COUNT")]
+    refused_events: u32,
     /// Which requests become events: a policy in the API server's format (audit.k8s.io/v1). Metrics count all the same
     #[arg(long, env = "KUBEWITNESS_AUDIT_POLICY", value_name = "FILE")]
     audit_policy: Option<PathBuf>,
@@ -46,6 +50,11 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// How many events refused requests may become.
+    pub(super) fn restraint(&self) -> Restraint {
+        Restraint::new(self.refused_events)
+    }
+
     /// Opens all ways out. The policy, if there is one, is also part of what SIGHUP renews.
     pub(super) fn open(
         self,

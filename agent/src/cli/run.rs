@@ -18,7 +18,7 @@ use super::{
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Health, Recorder, Seen,
+        Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
         metrics::Metrics,
     },
@@ -117,6 +117,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let front = Front::new()?;
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
+    let restraint = args.outputs.restraint();
     let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
     let health = Arc::new(Health::new(metrics));
     let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&health))?;
@@ -129,7 +130,18 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder = Recorder { health, auditor, policy, outputs, seen, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder = Recorder {
+        health,
+        auditor,
+        restraint,
+        policy,
+        outputs,
+        seen,
+        clock: read_clock(),
+        read_clock,
+        counts: Counts::default(),
+        attempts: Attempts::default(),
+    };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,

@@ -26,12 +26,14 @@ pub enum Part {
 }
 
 /// How a part came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
     /// Over the ring of the priority class, as all parts of the same request.
     pub priority: bool,
     /// Earlier records of the same request that found no room in the ring.
-    pub lost: u16,
+    pub lost: u8,
+    /// What the request asked for, where the kernel programs class by it; its pod is not told.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// The requests in flight, within a bound.
@@ -59,6 +61,8 @@ impl Exchanges {
         if arrival.lost > 0 {
             exchange.note(Gap::Lost);
         }
+        exchange.is_let_in |= arrival.priority && arrival.endpoint.is_some();
+        exchange.asked_for = exchange.asked_for.or(arrival.endpoint);
         if !is_begin && exchange.request.is_none() {
             exchange.note(Gap::Begin);
         }
@@ -144,7 +148,25 @@ enum Moment {
 
 impl Exchange {
     fn new(id: RequestId) -> Self {
-        Self { id, request: None, checks: Vec::new(), answer: None, end: None, caller: Caller::default(), gaps: Vec::new() }
+        Self {
+            id,
+            request: None,
+            asked_for: None,
+            is_let_in: false,
+            checks: Vec::new(),
+            answer: None,
+            end: None,
+            caller: Caller::default(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// What was asked for: by the path, or, where the record of the begin was lost, by what the other records say of it.
+    pub fn endpoint(&self) -> Endpoint {
+        match &self.request {
+            Some(request) => Endpoint::of(&request.path),
+            None => self.asked_for.clone().unwrap_or(Endpoint::Unknown),
+        }
     }
 
     fn add(&mut self, part: Part) -> Option<Moment> {
@@ -157,7 +179,9 @@ impl Exchange {
             Part::Check(check) => {
                 self.note_texts([&check.user.name, &check.verb, &check.subresource]);
                 let allowed = check.decision == Decision::Allow;
-                self.checks.push(check);
+                // A refusal that was told over the other ring may come after what let the request in.
+                let place = self.checks.partition_point(|earlier| earlier.time <= check.time);
+                self.checks.insert(place, check);
                 (allowed && self.is_exec_class()).then_some(Moment::Authorized)
             }
             Part::Answer(time, status) => {
@@ -174,10 +198,9 @@ impl Exchange {
         }
     }
 
-    /// exec, attach, run or portForward, by the path that the kubelet routes by.
+    /// exec, attach, run or portForward.
     pub fn is_exec_class(&self) -> bool {
-        let path = self.request.as_ref().and_then(|request| request.path.known());
-        path.is_some_and(|path| Endpoint::parse(path).is_exec_class())
+        self.endpoint().is_exec_class()
     }
 
     fn note_texts(&mut self, texts: [&Text; 3]) {

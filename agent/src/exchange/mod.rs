@@ -7,6 +7,7 @@ mod connections;
 pub use assemble::{Arrival, Exchanges, Part};
 pub use connections::{ConnectionId, ConnectionStep, Connections};
 
+use crate::kubelet::Endpoint;
 use crate::observation::{Check, End, Request, RequestId, Timestamp};
 
 /// Everything that was seen of one request.
@@ -16,6 +17,10 @@ pub struct Exchange {
     pub id: RequestId,
     /// Its begin; `None` if the agent was not there yet or the record was lost.
     pub request: Option<Request>,
+    /// What it asked for, by the kernel programs' own look at its path; its pod is not told. `None` for most requests.
+    pub asked_for: Option<Endpoint>,
+    /// The kernel programs saw that it was let in: of some requests they tell nothing over the ring of the priority class before that.
+    pub is_let_in: bool,
     /// The questions to the authorizer, in order.
     pub checks: Vec<Check>,
     /// The runtime's HTTP status for an upgrade, and when.

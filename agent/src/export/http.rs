@@ -1,5 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz`, in plain HTTP or over TLS.
 
+mod hall;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +12,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
+use self::hall::{Hall, Ticket};
 use super::guard::{Guard, Handshake, Tls};
 use super::health::{Health, Readiness};
 
-/// Connections that are served at a time; more wait in the listener's backlog.
-const CONNECTIONS: usize = 32;
+/// Connections at a time that have not asked yet; then the oldest gives way to a new one. Each takes some 30 KiB, over TLS.
+const WAITING: usize = 256;
+
+/// Connections at a time that are being answered, each with a page in memory; then the oldest gives way.
+const ANSWERED: usize = 32;
 
 /// A client that has not sent its headers by then is cut off.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
@@ -40,18 +46,22 @@ pub struct Pages {
 /// Serves until `shutdown` is done, over TLS if there is a certificate. Requests that are being answered then are not waited for.
 pub async fn serve(listener: TcpListener, pages: Pages, tls: Option<Tls>, shutdown: impl Future<Output = ()>) {
     let router = router(pages);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let hall = Hall::new(WAITING, ANSWERED);
     let accept = async {
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let (router, tls) = (router.clone(), tls.clone());
+                    let (ticket, goes) = hall.enter();
                     tokio::spawn(async move {
-                        // A client that is too slow or breaks off is its own business.
-                        let _ = tokio::time::timeout(CONNECTION_WITHIN, attend(stream, tls, router)).await;
-                        drop(place);
+                        tokio::select! {
+                            // A client that is too slow or breaks off is its own business.
+                            _ = tokio::time::timeout(CONNECTION_WITHIN, attend(stream, tls, router, &ticket)) => {}
+                            _ = goes => {}
+                        }
                     });
+                    // Whoever connects as fast as it can must not keep those that are here from their turn.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection for metrics: {error}; trying again in a second");
@@ -66,23 +76,28 @@ pub async fn serve(listener: TcpListener, pages: Pages, tls: Option<Tls>, shutdo
     }
 }
 
-async fn attend(stream: TcpStream, tls: Option<Tls>, router: Router) -> Result<(), hyper::Error> {
+async fn attend(stream: TcpStream, tls: Option<Tls>, router: Router, ticket: &Ticket) -> Result<(), hyper::Error> {
     match tls {
-        None => answer(stream, router).await,
+        None => answer(stream, router, ticket).await,
         Some(tls) => match tls.accept(stream).await {
-            Handshake::Done(stream) => answer(stream, router).await,
+            Handshake::Done(stream) => answer(stream, router, ticket).await,
             Handshake::Failed => Ok(()),
         },
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) -> Result<(), hyper::Error> {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router, ticket: &Ticket) -> Result<(), hyper::Error> {
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        ticket.asked();
+        service.call(request)
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .keep_alive(false)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await
 }
 

@@ -1,7 +1,7 @@
 //! What leaves the agent: audit events as JSON lines, metrics, and the HTTP server that shows them.
 
 pub mod audit;
-mod bucket;
+pub(crate) mod bucket;
 mod clock;
 pub mod guard;
 mod health;
@@ -11,11 +11,15 @@ mod notices;
 mod outputs;
 pub mod policy;
 mod recorder;
+mod restraint;
 pub mod sink;
 pub mod webhook;
+mod weight;
 
 pub use clock::Clock;
 pub use health::{Health, Readiness};
 pub use notices::Notices;
 pub use outputs::Outputs;
-pub use recorder::{Recorder, Seen};
+pub use recorder::{Attempts, Recorder, Seen};
+pub use restraint::Restraint;
+pub use weight::Weight;

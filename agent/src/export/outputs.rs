@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Clock, Notices, sink::Sink, webhook::Webhook};
+use super::{Clock, Notices, Weight, sink::Sink, webhook::Webhook};
 use crate::judge::Verdict;
 use crate::observation::Timestamp;
 
@@ -28,12 +28,12 @@ impl Outputs {
 
     /// Hands on an event as a line of JSON, newline included, and never waits: what finds no room is dropped and counted. `cause` is the
     /// kernel's time of what led to it.
-    pub fn send(&self, line: Vec<u8>, cause: Timestamp) {
+    pub fn send(&self, line: Vec<u8>, cause: Timestamp, weight: Weight) {
         // First, because it may last longer: an event that only one of them has when the agent is killed should be there.
         if let Some(webhook) = &self.webhook {
-            webhook.send(line.clone());
+            webhook.send(line.clone(), weight);
         }
-        self.lines.send(line, cause);
+        self.lines.send(line, cause, weight);
     }
 
     /// Writes out what waits; true if all of it was handled in this time.

@@ -1,15 +1,19 @@
 //! Takes what the daemon tells to where people see it: events to the sink, figures to the metrics, health to the HTTP server.
 
+use std::time::{Duration, Instant};
+
 use kubewitness_wire::Counter;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    Clock, Outputs,
+    Clock, Outputs, Restraint, Weight,
     audit::Auditor,
+    bucket::Bucket,
     health::{Health, Readiness},
     metrics::{KubeletInfo, LostRecords, SilentConnection, Sites},
     policy::{Attributes, PolicyFile},
+    restraint::Ruling,
 };
 use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Counts, target::Status, target::plan::Plan};
 
@@ -19,6 +23,8 @@ pub struct Recorder<C> {
     pub health: std::sync::Arc<Health>,
     /// How events are written.
     pub auditor: Auditor,
+    /// How many of them refused requests may become.
+    pub restraint: Restraint,
     /// Which of them go anywhere; all where there is none.
     pub policy: Option<std::sync::Arc<PolicyFile>>,
     /// Where they go.
@@ -31,6 +37,22 @@ pub struct Recorder<C> {
     pub read_clock: C,
     /// What was counted in the kernel when it was last looked at.
     pub counts: Counts,
+    /// What the log tells of processes that are not believed.
+    pub attempts: Attempts,
+}
+
+/// How often the log tells that a process is not believed: several clusters on a machine are each other's all day.
+#[derive(Debug)]
+pub struct Attempts {
+    seldom: Bucket,
+    /// Hits that were told of.
+    told: u64,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { seldom: Bucket::new(3, Duration::from_secs(600)), told: 0 }
+    }
 }
 
 /// How much was seen, as the kubelet's own counters can be compared with it.
@@ -58,6 +80,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
                 self.health.metrics().connection_closed(port);
                 self.health.metrics().connection_without_request(SilentConnection::Evicted);
             }
+            News::Disbelieved(why) => self.health.metrics().disbelieved(&why),
             News::Undecodable(total) => self.health.metrics().records_lost(LostRecords::Undecodable, total),
             News::Counts(counts) => self.counts(counts),
             News::RbacSynced(synced) => {
@@ -77,14 +100,21 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         self.clock = self.clock.follow((self.read_clock)());
         // The policy is about events alone.
         self.outputs.notify(verdict, self.clock);
+        let ruling = self.restraint.rule(verdict);
+        if ruling == Ruling::Withhold {
+            return self.health.metrics().event_withheld(verdict.judgement.access.kind());
+        }
         let mut event = self.auditor.event(verdict, self.clock);
+        if ruling == Ruling::Last {
+            event.mark_last();
+        }
         if let Some(policy) = &self.policy {
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
                 return self.health.metrics().event_omitted(event.stage);
             }
             event.mark_policy();
         }
-        self.outputs.send(event.to_line(), verdict.cause());
+        self.outputs.send(event.to_line(), verdict.cause(), Weight::of(verdict));
     }
 
     fn counts(&mut self, counts: Counts) {
@@ -98,12 +128,15 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         ] {
             self.health.metrics().records_lost(class, counts.of(counter));
         }
+        for (class, counter) in [(LostRecords::Routine, Counter::UnseenRoutine), (LostRecords::Priority, Counter::UnseenPriority)] {
+            self.health.metrics().requests_unseen(class, counts.of(counter));
+        }
         let more = |counter| counts.of(counter) - self.counts.of(counter);
-        if more(Counter::Disbelieved) > 0 {
-            warn!(
-                hits = more(Counter::Disbelieved),
-                "a process outside of the node's network namespace runs a kubelet that is probed: what it does is not believed"
-            );
+        self.health.metrics().disbelieved_hits(counts.of(Counter::Disbelieved));
+        let hits = counts.of(Counter::Disbelieved) - self.attempts.told;
+        if hits > 0 && self.attempts.seldom.take(Instant::now()) {
+            self.attempts.told = counts.of(Counter::Disbelieved);
+            warn!(hits, "a process that is not the node's kubelet runs an executable that is probed: what it does is not believed");
         }
         if more(Counter::Contradicted) > 0 {
             warn!(hits = more(Counter::Contradicted), "the kubelet's memory contradicts the plan: these users are reported as unknown");

@@ -174,7 +174,8 @@ impl FromIterator<Finding> for Findings {
 /// The findings that one exchange shows by itself.
 pub(super) fn findings(exchange: &Exchange, stage: Stage, policy: &Policy, judgement: &Judgement) -> Findings {
     let logged = policy.is_api_server(exchange);
-    let allowed = judgement.access.grant().is_some();
+    // The check may have been lost, and that it let the request in is known all the same.
+    let allowed = judgement.access.grant().is_some() || exchange.is_let_in;
     let served = allowed && judgement.status.is_none_or(|status| status < 400);
     let last = exchange.checks.last();
     let executed = match judgement.outcome {

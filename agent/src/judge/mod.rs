@@ -103,7 +103,7 @@ impl Court {
 
     /// `entitlement` is what an earlier stage concluded from the RBAC objects: the objects of that time are those that count.
     fn judge(&mut self, exchange: &Exchange, stage: Stage, at: Timestamp, entitlement: Option<Entitlement>) -> Judgement {
-        let endpoint = exchange.request.as_ref().map_or(Endpoint::Unknown, |request| Endpoint::of(&request.path));
+        let endpoint = exchange.endpoint();
         let transport = exchange.request.as_ref().map_or(Transport::Unknown, |request| Transport::of(&request.upgrade));
         let access = access::access(exchange, &endpoint);
         let outcome = outcome::outcome(exchange, &endpoint, &access, transport);

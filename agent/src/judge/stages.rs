@@ -202,6 +202,7 @@ mod tests {
     use crate::exchange::Gap;
     use crate::judge::REFUSALS;
     use crate::judge::testing::*;
+    use crate::kubelet::Endpoint;
     use crate::observation::Decision;
 
     fn bench() -> Judge {
@@ -325,6 +326,57 @@ mod tests {
         by_the_api_server.answer = Some((Timestamp(1), 101));
         assert_eq!(judge.answered(by_the_api_server.clone()), None);
         assert_eq!(ids(judge.ended(by_the_api_server).raised), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_let_in_is_told_whichever_records_of_it_were_lost() {
+        use Stage::{Answered, Ended, Lasting};
+        type Row = (&'static str, Endpoint, bool, Option<u16>, fn(Build) -> Build, Vec<(Stage, &'static str)>);
+        let exec = || Endpoint::Exec(None);
+        let run = || Endpoint::Run(None);
+        let rows: Vec<Row> = vec![
+            ("an exec over SPDY without its begin", exec(), true, Some(101), Build::hijacked, vec![(Answered, "unlogged-exec")]),
+            ("a shell over WebSocket v5 without its begin", exec(), true, None, Build::hijacked, vec![(Lasting, "unlogged-exec")]),
+            ("a run without its begin", run(), true, None, |build| build.status(200), vec![(Lasting, "unlogged-exec")]),
+            ("an exec that failed, without its begin", exec(), true, Some(404), |build| build.status(404), vec![(Ended, "exec-attempt")]),
+            ("an answer and an end", exec(), false, Some(101), Build::hijacked, vec![(Answered, "unlogged-exec")]),
+            ("nothing but the end, of a shell", exec(), false, None, Build::hijacked, vec![(Ended, "unlogged-exec")]),
+            ("nothing but the end, of a run", run(), false, None, |build| build.status(200), vec![(Ended, "unlogged-exec")]),
+            ("nothing but the end, of one that failed", run(), false, None, |build| build.status(404), vec![(Ended, "exec-attempt")]),
+            (
+                "nothing but the end, of a checkpoint",
+                Endpoint::Checkpoint(None),
+                false,
+                None,
+                |build| build.status(200),
+                vec![(Ended, "checkpoint")],
+            ),
+        ];
+        for (what, endpoint, has_check, answer, end, expected) in rows {
+            let mut judge = bench();
+            let mut told = Vec::new();
+            let mut tell = |verdict: Verdict| told.extend(verdict.raised.iter().map(|finding| (verdict.stage, finding.id())));
+            let without_begin = |build: Build| {
+                let mut exchange = build.gap(Gap::Begin).gap(Gap::Lost).seen();
+                (exchange.request, exchange.asked_for, exchange.is_let_in) = (None, Some(endpoint.clone()), true);
+                exchange
+            };
+            let mut build = request("GET", "/");
+            if has_check {
+                build = build.check("proxy", Decision::Allow);
+                let authorized = without_begin(build.clone());
+                tell(judge.authorized(authorized.clone()));
+                if answer.is_none() {
+                    judge.lasting(later(&authorized, 300)).into_iter().for_each(&mut tell);
+                }
+            }
+            if let Some(status) = answer {
+                build = build.answer(status);
+                judge.answered(without_begin(build.clone())).into_iter().for_each(&mut tell);
+            }
+            tell(judge.ended(without_begin(end(build))));
+            assert_eq!(told, expected, "{what}");
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) fn request(method: &str, uri: &str) -> Build {
         exchange: Exchange {
             id: RequestId { tgid: 77, goroutine: 0xc000_1234, begin: Some(begin) },
             request: Some(request),
+            asked_for: None,
+            is_let_in: false,
             checks: Vec::new(),
             answer: None,
             end: None,

@@ -5,6 +5,7 @@
 mod access;
 mod counters;
 mod endpoint;
+mod fuzz;
 mod query;
 mod subresource;
 mod transport;
@@ -13,6 +14,7 @@ mod verb;
 pub use access::{Access, AccessKind, Grant, Why};
 pub use counters::Counters;
 pub use endpoint::{Endpoint, MetricsPage, PodTarget};
+pub use fuzz::fuzz_entry;
 pub use query::{Query, redact_commands};
 pub use subresource::Subresource;
 pub use transport::Transport;

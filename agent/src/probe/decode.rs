@@ -10,6 +10,7 @@ use kubewitness_wire as wire;
 use thiserror::Error;
 
 use crate::exchange::Arrival;
+use crate::kubelet::Endpoint;
 use crate::observation::{
     Check, Decision, End, Lookup, Observation, Process, Request, RequestId, Response, Socket, SocketEvent, Text, Timestamp, User, Utf8,
     canonical,
@@ -46,7 +47,8 @@ pub fn decode(record: &Bytes) -> Result<Decoded, DecodeError> {
     let kind = fields.u8(offset_of!(wire::Header, kind))?;
     let arrival = Arrival {
         priority: fields.u8(offset_of!(wire::Header, class))? == wire::Class::Priority as u8,
-        lost: fields.u16(offset_of!(wire::Header, lost))?,
+        lost: fields.u8(offset_of!(wire::Header, lost))?,
+        endpoint: guarded(fields.u8(offset_of!(wire::Header, path))?)?,
     };
     let time = Timestamp(fields.u64(offset_of!(wire::Header, time))?);
     let begin = fields.u64(offset_of!(wire::Header, request))?;
@@ -172,6 +174,28 @@ fn socket(fields: Fields<'_>, time: Timestamp, tgid: u32) -> Result<Socket, Deco
         server: address(offset_of!(wire::Socket, server), fields.u16(offset_of!(wire::Socket, server_port))?)?,
         client: address(offset_of!(wire::Socket, client), fields.u16(offset_of!(wire::Socket, client_port))?)?,
     })
+}
+
+/// The process that a record is of, in the agent's PID namespace; `None` for connections, which are anybody's, and for what is no record.
+pub fn sender(record: &Bytes) -> Option<u32> {
+    let fields = Fields(record);
+    let is_socket = fields.u8(offset_of!(wire::Header, kind)).ok()? == wire::Kind::Socket as u8;
+    if is_socket { None } else { fields.u32(offset_of!(wire::Header, tgid)).ok() }
+}
+
+/// What a request asked for, as far as the kernel programs looked. A path that they could not read is none that is known.
+fn guarded(path: u8) -> Result<Option<Endpoint>, DecodeError> {
+    const KNOWN: [(wire::Guarded, Endpoint); 5] = [
+        (wire::Guarded::Exec, Endpoint::Exec(None)),
+        (wire::Guarded::Attach, Endpoint::Attach(None)),
+        (wire::Guarded::Run, Endpoint::Run(None)),
+        (wire::Guarded::PortForward, Endpoint::PortForward(None)),
+        (wire::Guarded::Checkpoint, Endpoint::Checkpoint(None)),
+    ];
+    if path > wire::Guarded::Unreadable as u8 {
+        return Err(DecodeError::Impossible { field: "path", value: path.into() });
+    }
+    Ok(KNOWN.into_iter().find(|(known, _)| *known as u8 == path).map(|(_, endpoint)| endpoint))
 }
 
 /// An HTTP status; what does not fit is none.

@@ -97,14 +97,20 @@ pub struct Probes {
     sites: Array<MapData, Plain<wire::Site>>,
     free: BTreeSet<u32>,
     counters: PerCpuArray<MapData, u64>,
+    owners: HashMap<MapData, u32, u32>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
+    disbelieved: HashMap<MapData, u32, u8>,
     log: KernelLog,
+    /// The number of the next attachment.
+    next: u32,
 }
 
 /// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
 #[derive(Default)]
 pub struct Attachment {
+    /// No other one has or had it.
+    number: u32,
     links: Vec<UProbeLink>,
     sites: Vec<u32>,
 }
@@ -142,10 +148,13 @@ impl Probes {
             sites: Array::try_from(take(&mut ebpf, "SITES")?)?,
             free: (0..wire::SITES).collect(),
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            owners: HashMap::try_from(take(&mut ebpf, "OWNERS")?)?,
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
+            disbelieved: HashMap::try_from(take(&mut ebpf, "DISBELIEVED_PIDS")?)?,
             log: KernelLog::new(&mut ebpf),
             connections: None,
+            next: 1,
             ebpf,
             way,
         };
@@ -199,8 +208,20 @@ impl Probes {
 
     /// No longer believes a process; its id may be another's soon.
     pub fn forget_process(&mut self, pid: u32) {
-        // It was there unless it was never believed.
+        // It was there unless it was never believed, or never asked.
         let _absent = self.pids.remove(&pid);
+        let _absent = self.owners.remove(&pid);
+    }
+
+    /// Ignores a process, although it lives in a network namespace that is believed; to be undone when it ends.
+    pub fn ignore_process(&mut self, pid: u32) -> Result<(), ProbeError> {
+        Ok(self.disbelieved.insert(&pid, &1, 0)?)
+    }
+
+    /// No longer ignores a process.
+    pub fn heed_process(&mut self, pid: u32) {
+        // It was there unless it was never ignored.
+        let _absent = self.disbelieved.remove(&pid);
     }
 
     /// Attaches to an executable as planned: to the file, so every process that runs it is covered from its first request.
@@ -208,7 +229,8 @@ impl Probes {
         if plan.architecture != Architecture::OWN {
             return Err(ProbeError::Architecture(plan.architecture));
         }
-        let mut attachment = Attachment { links: Vec::new(), sites: Vec::new() };
+        let mut attachment = Attachment { number: self.next, links: Vec::new(), sites: Vec::new() };
+        self.next += 1;
         match self.attach_all(file, plan, &mut attachment) {
             Ok(()) => Ok(attachment),
             Err(error) => {
@@ -224,7 +246,8 @@ impl Probes {
             for site in plan.sites.iter().filter(|site| site.kind.label() == program) {
                 let index = self.free.pop_first().ok_or(ProbeError::TooManySites)?;
                 attachment.sites.push(index);
-                self.sites.set(index, &Plain(site.wire(&plan.layout)), 0)?;
+                let site_of_this = wire::Site { attachment: attachment.number, ..site.wire(&plan.layout) };
+                self.sites.set(index, &Plain(site_of_this), 0)?;
                 let location = UProbeAttachLocation::AbsoluteOffset(site.file_offset);
                 points.push(UProbeAttachPoint { location, cookie: Some(index.into()) });
             }
@@ -235,8 +258,20 @@ impl Probes {
         Ok(())
     }
 
+    /// Lets this attachment, and no other, speak for a process: where its file lies on an overlay, the probes of others may be on the same
+    /// file below.
+    pub fn assign(&mut self, pid: u32, attachment: &Attachment) -> Result<(), ProbeError> {
+        Ok(self.owners.insert(&pid, &attachment.number, 0)?)
+    }
+
     /// Takes the probes off an executable.
     pub fn detach(&mut self, attachment: Attachment) {
+        // Nobody speaks for its processes any more: whoever else is on the same file shall.
+        let orphans: Vec<u32> =
+            self.owners.iter().filter_map(Result::ok).filter(|(_, owner)| *owner == attachment.number).map(|(pid, _)| pid).collect();
+        for pid in orphans {
+            let _absent = self.owners.remove(&pid);
+        }
         drop(attachment.links);
         self.free.extend(attachment.sites);
     }
@@ -319,14 +354,14 @@ fn missing(name: &str) -> MapError {
 struct Plain<T>(T);
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
-// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 4 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
+// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 6 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
 unsafe impl Pod for Plain<wire::Site> {}
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
 // SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 2 × 8 + 12 × 4 + 4 × 2 bytes.
 unsafe impl Pod for Plain<wire::Kernel> {}
 
-const _: () = assert!(size_of::<wire::Site>() == 8 + 4 * 4 + 5 * 8 + 36 * 4);
+const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 5 * 8 + 36 * 4);
 const _: () = assert!(size_of::<wire::Kernel>() == 2 * 8 + 12 * 4 + 4 * 2);
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, io};
 use procfs::{KernelVersion, process::Process};
 use serde::Serialize;
 
-use super::{listeners, netns, own_netns};
+use super::{Disbelief, listeners, netns, own_netns, standing};
 use crate::probe::{NoWay, Way, kernel_offsets};
 
 /// One precondition.
@@ -48,12 +48,28 @@ pub struct Node {
 /// Looks at this node. `named` are processes to look at wherever they are.
 pub fn node(ports: &[u16], named: &[u32]) -> Node {
     let believed: BTreeSet<u32> = [own_netns().ok(), netns(1).ok()].into_iter().flatten().collect();
-    let mut listeners = listeners(ports, &believed);
-    listeners.extend(named);
+    let (mut kubelets, mut impostors) = (BTreeSet::new(), Vec::new());
+    for pid in listeners(ports, &believed) {
+        match standing(pid) {
+            Err(why) if !named.contains(&pid) => impostors.push((pid, why)),
+            _ => drop(kubelets.insert(pid)),
+        }
+    }
+    kubelets.extend(named);
     let way = Way::of_this_kernel();
-    let preconditions =
-        vec![kernel(), lockdown(&read_lockdown()), btf(), capabilities(), uprobes(&way), pid_namespace(), kubelet(ports, &listeners)];
-    Node { preconditions, attachment: way.ok(), listeners }
+    let mut preconditions =
+        vec![kernel(), lockdown(&read_lockdown()), btf(), capabilities(), uprobes(&way), pid_namespace(), kubelet(ports, &kubelets)];
+    preconditions.extend(impostor(&impostors));
+    Node { preconditions, attachment: way.ok(), listeners: kubelets }
+}
+
+/// Who listens where a kubelet does, and is not believed.
+fn impostor(impostors: &[(u32, Disbelief)]) -> Option<Finding> {
+    let named: Vec<_> = impostors.iter().map(|(pid, why)| format!("process {pid} {why}")).collect();
+    (!named.is_empty()).then(|| {
+        let detail = format!("{}, and listens on a watched port: not believed", named.join("; "));
+        unknown("impostors", detail, "find out who started it; if it is the node's kubelet after all, name it with --kubelet-pid")
+    })
 }
 
 fn fine(what: &'static str, detail: impl Into<String>) -> Finding {

@@ -24,8 +24,18 @@ pub(super) struct FileId {
 impl FileId {
     /// The identity of the file at a path.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(path)?;
-        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) })
+        Ok(Self::from(&fs::metadata(path)?))
+    }
+
+    /// The identity of an open file.
+    pub(super) fn of_open(file: &fs::File) -> io::Result<Self> {
+        Ok(Self::from(&file.metadata()?))
+    }
+}
+
+impl From<&fs::Metadata> for FileId {
+    fn from(meta: &fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) }
     }
 }
 
@@ -66,9 +76,14 @@ pub fn listeners(ports: &[u16], believed: &BTreeSet<u32>) -> BTreeSet<u32> {
     let members: Vec<Process> = processes
         .filter_map(Result::ok)
         .filter(|process| {
-            let Ok(inode) = netns(process.pid.cast_unsigned()) else { return false };
-            if believed.contains(&inode) && read.insert(inode) {
+            let pid = process.pid.cast_unsigned();
+            let Ok(inode) = netns(pid) else { return false };
+            if believed.contains(&inode) && !read.contains(&inode) {
                 sockets.extend(listening(process, ports));
+                // A process that has ended meanwhile shows no sockets, and the next one of the namespace is asked.
+                if netns(pid).is_ok() {
+                    read.insert(inode);
+                }
             }
             believed.contains(&inode)
         })

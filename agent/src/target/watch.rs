@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
+    fs::{self, File},
     io, mem,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -12,17 +13,21 @@ use thiserror::Error;
 
 use super::{
     executable,
+    file::ExecutableFile,
     find::FileId,
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
 };
-use crate::probe::{Attachment, Mapped, ProbeError, Probes};
+use crate::probe::{Attachment, Lease, ProbeError, Probes};
 
 /// Executables that stay attached after their last process ended, so that a restart has no gap.
 const IDLE_FILES: usize = 4;
 
 /// Executables that are remembered as no kubelets: whoever listens again and again must not keep the agent busy with reading files.
 const OTHER_FILES: usize = 64;
+
+/// Processes that ended and are remembered.
+const DEPARTED: usize = 64;
 
 /// Why a process is not watched.
 #[derive(Debug, Error)]
@@ -71,6 +76,8 @@ struct Target {
     plan: Plan,
     attachment: Attachment,
     processes: Vec<(u32, OwnedFd)>,
+    /// Makes writers wait until the probes are off. `None` where that cannot be had: then it is not probed for longer than it runs.
+    lease: Option<Lease>,
 }
 
 impl Target {
@@ -88,6 +95,9 @@ impl Target {
         // The new ones come after the old ones are gone: both at once would report each request twice.
         probes.detach(mem::take(&mut self.attachment));
         self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
+        for (pid, _) in &self.processes {
+            probes.assign(*pid, &self.attachment).map_err(|error| error.to_string())?;
+        }
         match self.bare().unwrap_or_default().first() {
             Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
             None => Ok(()),
@@ -110,6 +120,10 @@ pub struct Kubelets {
     targets: Vec<Target>,
     refused: Option<String>,
     others: VecDeque<(FileId, PlanError)>,
+    /// Processes that ended last: what they did may still be on its way.
+    departed: VecDeque<u32>,
+    /// The files that were found in the places of those that run, when that was last looked at.
+    successors: Vec<FileId>,
 }
 
 impl Kubelets {
@@ -137,21 +151,77 @@ impl Kubelets {
         let life = pidfd_open(process, PidfdFlags::empty()).map_err(|error| unreadable(error.into()))?;
         let file = FileId::of(&path).map_err(unreadable)?;
         if let Some(target) = self.targets.iter_mut().find(|target| target.file == file) {
+            probes.assign(pid, &target.attachment).map_err(|source| AdoptError::Probe { pid, source })?;
             target.processes.push((pid, life));
             return Ok(None);
         }
-        let plan = self.plan(&path, file).map_err(unreadable)?.map_err(|source| AdoptError::Plan { pid, source })?;
+        self.attach(pid, &path, file, vec![(pid, life)], probes).map(Some)
+    }
+
+    /// Plans and probes a file, and returns the index of its target.
+    fn attach(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        file: FileId,
+        processes: Vec<(u32, OwnedFd)>,
+        probes: &mut Probes,
+    ) -> Result<usize, AdoptError> {
+        // Before it is read: nobody changes it from here on.
+        let lease = Lease::take(path).ok();
+        if processes.is_empty() && lease.is_none() {
+            let source = io::Error::other("somebody may be writing to it, and it is not run yet");
+            return Err(AdoptError::Executable { pid, source });
+        }
+        let plan = self.plan(path, file).map_err(|source| AdoptError::Executable { pid, source })?;
+        let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
-        let attachment = probes.attach(&path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
-        self.targets.push(Target { file, plan, attachment, processes: vec![(pid, life)] });
-        Ok(Some(self.targets.len() - 1))
+        let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
+        if let Some(source) = processes.iter().find_map(|(pid, _)| probes.assign(*pid, &attachment).err()) {
+            probes.detach(attachment);
+            return Err(AdoptError::Probe { pid, source });
+        }
+        self.targets.push(Target { file, plan, attachment, processes, lease });
+        Ok(self.targets.len() - 1)
+    }
+
+    /// Looks at whether another file lies in the place of one that runs, as after an upgrade: it will be run at the next start, and is probed
+    /// before, so that its first request is seen. To be called every second or so; a file that is the same at two looks is whole. Returns the
+    /// plan of a new one.
+    pub fn prepare(&mut self, probes: &mut Probes) -> Option<Result<&Plan, AdoptError>> {
+        let places: Vec<_> = self.targets.iter().filter_map(|target| Some((target.processes.first()?.0, target.file))).collect();
+        let found: Vec<_> =
+            places.into_iter().filter_map(|(pid, file)| successor(pid, file).map(|(open, next)| (pid, open, next))).collect();
+        let before = std::mem::replace(&mut self.successors, found.iter().map(|(_, _, file)| *file).collect());
+        let is_new = |file: &FileId| {
+            before.contains(file)
+                && !self.targets.iter().any(|target| target.file == *file)
+                && !self.others.iter().any(|(other, _)| other == file)
+        };
+        let (pid, open, file) = found.into_iter().find(|(_, _, file)| is_new(file))?;
+        // By its descriptor: what is planned and what is probed is one file, whatever its name leads to by then.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        let attached = self.attach(pid, &path, file, Vec::new(), probes);
+        Some(attached.map(|index| &self.targets[index].plan))
+    }
+
+    /// Takes the probes off the files that somebody waits to write to; how many these were. To be called about once a second at least: the
+    /// kernel lets no writer wait for longer than 45 s.
+    pub fn give_way(&mut self, probes: &mut Probes) -> usize {
+        let is_wanted = |target: &mut Target| target.lease.as_ref().is_some_and(Lease::is_wanted);
+        let gone: Vec<Target> = self.targets.extract_if(.., is_wanted).collect();
+        gone.into_iter().map(|target| detach(target, probes)).count()
     }
 
     fn plan(&mut self, path: &Path, file: FileId) -> io::Result<Result<Plan, PlanError>> {
         if let Some((_, error)) = self.others.iter().find(|(other, _)| *other == file) {
             return Ok(Err(error.clone()));
         }
-        let planned = plan(&Mapped::open(path)?);
+        let executable = ExecutableFile::open(path)?;
+        let planned = plan(&executable);
+        if executable.id() != file || !executable.is_unchanged() {
+            return Err(io::Error::other("it changed while it was read; it is looked at again when it listens again"));
+        }
         if let Err(error) = &planned {
             self.others.truncate(OTHER_FILES - 1);
             self.others.push_front((file, error.clone()));
@@ -163,14 +233,15 @@ impl Kubelets {
     fn make_room(&mut self, probes: &mut Probes) {
         while self.targets.iter().filter(|target| target.processes.is_empty()).count() >= IDLE_FILES {
             let Some(index) = self.targets.iter().position(|target| target.processes.is_empty()) else { return };
-            probes.detach(self.targets.remove(index).attachment);
+            let target = self.targets.remove(index);
+            detach(target, probes);
         }
     }
 
     /// Takes the probes off all executables: no program runs any more when this returns.
     pub fn release(&mut self, probes: &mut Probes) {
-        for target in self.targets.drain(..) {
-            probes.detach(target.attachment);
+        for target in std::mem::take(&mut self.targets) {
+            detach(target, probes);
         }
     }
 
@@ -198,8 +269,17 @@ impl Kubelets {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
     }
 
-    /// A process ended. Its executable stays probed: the next process of it is covered from its first request.
-    pub fn gone(&mut self, pid: u32) {
+    /// Whether a process is watched, or was a moment ago.
+    pub fn knows(&self, pid: u32) -> bool {
+        let watched = |target: &Target| target.processes.iter().any(|(its, _)| *its == pid);
+        self.targets.iter().any(watched) || self.departed.contains(&pid)
+    }
+
+    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless it could
+    /// be written to meanwhile.
+    pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
+        self.departed.truncate(DEPARTED - 1);
+        self.departed.push_front(pid);
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
             let before = target.processes.len();
@@ -207,7 +287,10 @@ impl Kubelets {
             if target.processes.is_empty() && before > 0 {
                 // The one that went idle last is the last to lose its probes.
                 let target = self.targets.remove(index);
-                self.targets.push(target);
+                match target.lease {
+                    Some(_) => self.targets.push(target),
+                    None => detach(target, probes),
+                }
                 return;
             }
         }
@@ -219,4 +302,21 @@ impl Kubelets {
         let processes = self.targets.iter().map(|target| target.processes.len()).sum();
         Status { attached, processes, refused: self.refused.clone() }
     }
+}
+
+/// Takes the probes off, and only then lets go of the file.
+fn detach(target: Target, probes: &mut Probes) {
+    probes.detach(target.attachment);
+    drop(target.lease);
+}
+
+/// The file that lies where the executable of a process was, opened, if it is another one.
+fn successor(pid: u32, file: FileId) -> Option<(File, FileId)> {
+    let place = fs::read_link(executable(pid)).ok()?;
+    // Of a file that was replaced the kernel says so (`d_path`), behind its name.
+    let place = place.to_str()?;
+    let place = place.strip_suffix(" (deleted)").unwrap_or(place);
+    let open = File::open(format!("/proc/{pid}/root{place}")).ok()?;
+    let next = FileId::of_open(&open).ok()?;
+    (next != file).then_some((open, next))
 }

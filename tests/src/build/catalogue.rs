@@ -165,6 +165,39 @@ impl ServerProgram {
     }
 }
 
+/// `multicall`: an API server and a kubelet 1.36.3 in one process. A module of its own, `tests/go-multicall`, which pins what
+/// `tests/kubernetes/1.36.3` pins, so that only linking is left to do.
+pub fn multicall() -> Recipe {
+    let release = Release::V1_36;
+    Recipe {
+        name: "multicall",
+        package: "kubewitness.dev/tests-multicall".to_owned(),
+        module: tests_folder().join("go-multicall"),
+        toolchain: release.toolchain(),
+        tags: "",
+        linker_flags: release.linker_flags(),
+        environment: &[],
+        arguments: &[],
+        folder: format!("go/multicall-{}", release.toolchain()),
+    }
+}
+
+/// `kubeflood`: requests as fast as a kubelet answers, and sessions by the thousand. A module of its own, `tests/go-flood`: a change of it
+/// builds nothing else anew.
+pub fn flood() -> Recipe {
+    Recipe {
+        name: "kubeflood",
+        package: "kubewitness.dev/tests-flood".to_owned(),
+        module: tests_folder().join("go-flood"),
+        toolchain: TOOLCHAIN,
+        tags: "",
+        linker_flags: "-s -w".to_owned(),
+        environment: &[],
+        arguments: &[],
+        folder: format!("go/flood-{TOOLCHAIN}"),
+    }
+}
+
 /// How etcd 3.6.6 is made.
 pub fn etcd() -> Recipe {
     tool("etcd", "go.etcd.io/etcd/server/v3".to_owned(), "etcd", "3.6.6")
@@ -263,6 +296,7 @@ mod tests {
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
             (audit_policy(), "k8s.io/apiserver v0.36.3"),
             (ServerProgram::KubeletServer.recipe(), "k8s.io/kubernetes v1.36.3"),
+            (multicall(), "k8s.io/kubernetes v1.36.3"),
         ];
         for (recipe, pin) in pins {
             let pinned = fs::read_to_string(recipe.module.join("go.mod")).unwrap();

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 pub use catalogue::{
     AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, ServerProgram, audit_policy, etcd,
-    helm, kube_proxy,
+    flood, helm, kube_proxy, multicall,
 };
 pub use release::{Release, Shape};
 

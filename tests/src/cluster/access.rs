@@ -8,7 +8,7 @@ use std::{fmt, fs};
 use serde_json::{Value, json};
 
 use super::up::wait;
-use super::{Cluster, ClusterError, at, config, run};
+use super::{Cluster, ClusterError, at, config, pki, run};
 
 /// A bearer token. Neither `Debug` nor any other formatting shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl Cluster {
         }
         let output = run(&mut command)?;
         Ok(Token(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+    }
+
+    /// The certificate and the key, as PEM, of a client of this name and in these groups, whatever characters they hold.
+    pub fn client_certificate(&self, user: &str, groups: &[&str]) -> Result<(String, String), ClusterError> {
+        pki::client(&self.layout, user, groups)
     }
 
     /// Writes a kubeconfig with which a program reaches the API server with a token.

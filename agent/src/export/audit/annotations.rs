@@ -12,6 +12,8 @@ pub(super) const COMPLETENESS: &str = "kubewitness.dev/completeness";
 
 /// What an event holds whose agent leaves others out.
 pub(super) const AUDIT_POLICY: &str = "kubewitness.dev/audit-policy";
+/// More refused requests of this caller may follow that have no events.
+pub(super) const REFUSED_EVENTS: &str = "kubewitness.dev/refused-events";
 
 pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static str, String> {
     let exchange = &verdict.exchange;

@@ -212,6 +212,11 @@ impl AuditEvent {
         self.annotations.insert(annotations::AUDIT_POLICY, "applied".to_owned());
     }
 
+    /// Says that more refused requests of the same caller may follow within the minute and have no events.
+    pub(super) fn mark_last(&mut self) {
+        self.annotations.insert(annotations::REFUSED_EVENTS, "withheld".to_owned());
+    }
+
     /// Whether something of the request was not seen.
     pub(super) fn is_partial(&self) -> bool {
         self.annotations.contains_key(annotations::COMPLETENESS)

@@ -257,6 +257,7 @@ fn the_page_names_every_finding_and_annotation() {
     let mut judge = Judge::new(Policy { rbac: true, ..Policy::new(NODE) }, 8);
     let mut all = auditor(Commands::Full).event(&judge.ended(attack().hijacked().gap(Gap::Lost).seen()), clock());
     all.mark_policy();
+    all.mark_last();
     let all = parsed(&all);
     assert!(all["annotations"].get("kubewitness.dev/without-nodes-proxy").is_some());
     for key in all["annotations"].as_object().unwrap().keys() {

@@ -7,6 +7,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use super::register::Register;
 use super::{Metrics, NoticeMetrics};
 use crate::export::audit::AuditStage;
+use crate::kubelet::AccessKind;
 
 /// Where events are written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ pub struct WebhookMetrics {
 /// The families that count events.
 pub(super) struct EventFigures {
     pub(super) omitted: IntCounterVec,
+    pub(super) withheld: IntCounterVec,
     written: IntCounterVec,
     dropped: IntCounterVec,
     waiting: IntGaugeVec,
@@ -103,6 +105,11 @@ impl EventFigures {
                 "kubewitness_events_omitted_total",
                 "Events that --audit-policy left out, by the stage of their requests, which are counted all the same.",
                 &["stage"],
+            )?,
+            withheld: register.counters(
+                "kubewitness_events_withheld_total",
+                "Events of refused requests beyond --refused-events, which were not written; the requests are counted all the same.",
+                &["access"],
             )?,
             rotations: register.counters(
                 "kubewitness_events_rotations_total",
@@ -151,6 +158,11 @@ impl Metrics {
     /// The audit policy left an event out.
     pub fn event_omitted(&self, stage: AuditStage) {
         self.events.omitted.with_label_values(&[stage.as_str()]).inc();
+    }
+
+    /// There were too many events of refused requests for one more.
+    pub fn event_withheld(&self, access: AccessKind) {
+        self.events.withheld.with_label_values(&[access.as_str()]).inc();
     }
 
     /// The counters of Kubernetes Events, which are there from now on.

@@ -9,6 +9,7 @@ use crate::export::audit::AuditStage;
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Subresource, Transport, Verb};
 use crate::selfcheck::Check;
+use crate::target::Disbelief;
 
 /// The ports that a kubelet serves its API on by default.
 const PORTS: [&str; 2] = ["10250", "10255"];
@@ -36,11 +37,21 @@ pub(super) fn create(metrics: &Metrics) {
         metrics.self_check_failed.with_label_values(&[check.as_str()]);
         metrics.self_check_mended.with_label_values(&[check.as_str()]);
     }
+    for class in [LostRecords::Routine, LostRecords::Priority] {
+        metrics.unseen.with_label_values(&[class.as_str()]);
+    }
     for gap in Gap::ALL {
         metrics.incomplete.with_label_values(&[gap.as_str()]);
     }
     for stage in AuditStage::WRITTEN {
         metrics.events.omitted.with_label_values(&[stage.as_str()]);
+    }
+    for why in Disbelief::KINDS {
+        metrics.disbelieved.with_label_values(&[why]);
+    }
+    metrics.disbelieved_hits.with_label_values(&[] as &[&str]);
+    for access in [AccessKind::Denied, AccessKind::Unauthenticated, AccessKind::Unchecked] {
+        metrics.events.withheld.with_label_values(&[access.as_str()]);
     }
     for why in SilentConnection::ALL {
         metrics.silent_connections.with_label_values(&[why.as_str()]);

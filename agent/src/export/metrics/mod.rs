@@ -18,8 +18,10 @@ pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 use self::events::EventFigures;
 use self::identities::Identities;
 use self::register::Register;
+use crate::inert::Inert;
 use crate::judge::{Finding, Stage, Verdict};
 use crate::selfcheck::Check;
+use crate::target::Disbelief;
 
 /// All metrics of the agent.
 pub struct Metrics {
@@ -38,10 +40,13 @@ pub struct Metrics {
     self_check_failed: IntGaugeVec,
     self_check_mended: IntCounterVec,
     coverage_known: IntGauge,
-    unseen: IntCounter,
+    uncovered: IntCounter,
     records_lost: IntCounterVec,
+    unseen: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
+    disbelieved: IntCounterVec,
+    disbelieved_hits: IntCounterVec,
     events: EventFigures,
 }
 
@@ -149,9 +154,9 @@ impl Metrics {
                 "kubewitness_coverage_known",
                 "1 while the kubelet's own counters are read and compared with what was seen.",
             )?,
-            unseen: register.counter(
-                "kubewitness_requests_unseen_total",
-                "Requests that the kubelet counted and that were not seen, at least.",
+            uncovered: register.counter(
+                "kubewitness_requests_uncovered_total",
+                "Requests that the kubelet counted and that no probe told of, at least.",
             )?,
             rbac_synced: register.gauge("kubewitness_rbac_synced", "1 while the RBAC objects are known, 0 where they are not or are not watched.")?,
             records_lost: register.counters(
@@ -159,11 +164,26 @@ impl Metrics {
                 "Records of the kernel programs that were lost, by ring, or held back because memory contradicted the plan.",
                 &["class"],
             )?,
+            unseen: register.counters(
+                "kubewitness_requests_unseen_total",
+                "Requests that are over and of which no record found room, by ring: with kubewitness_requests_total they are all that the kubelet served.",
+                &["class"],
+            )?,
             incomplete: register.counters("kubewitness_requests_incomplete_total", "Requests of which something was not seen, by what.", &["reason"])?,
             silent_connections: register.counters(
                 "kubewitness_connections_without_request_total",
                 "Connections over which no request was seen, by why.",
                 &["reason"],
+            )?,
+            disbelieved: register.counters(
+                "kubewitness_disbelieved_processes_total",
+                "Processes that would like to be taken for the node's kubelet and are not believed, by why: in a pod, not root, in another network namespace, or gone before they could be looked at. Each time one is looked at counts.",
+                &["reason"],
+            )?,
+            disbelieved_hits: register.counters(
+                "kubewitness_disbelieved_hits_total",
+                "Probed instructions that were reached by processes that are not believed.",
+                &[],
             )?,
             events: EventFigures::register(&mut register)?,
             register,
@@ -222,6 +242,23 @@ impl Metrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
+    /// A process is not believed.
+    pub fn disbelieved(&self, why: &Disbelief) {
+        self.disbelieved.with_label_values(&[why.kind()]).inc();
+    }
+
+    /// The kernel programs' own count of hits in processes that are not believed, since they were loaded.
+    pub fn disbelieved_hits(&self, total: u64) {
+        let counter = self.disbelieved_hits.with_label_values(&[] as &[&str]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// The kernel programs' own count of requests of which nothing arrived, since they were loaded.
+    pub fn requests_unseen(&self, class: LostRecords, total: u64) {
+        let counter = self.unseen.with_label_values(&[class.as_str()]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
     /// The kubelets that are watched from now on, and whether the agent can be relied upon.
     pub fn kubelets(&self, kubelets: &[KubeletInfo], well: bool) {
         self.kubelet_info.reset();
@@ -250,8 +287,8 @@ impl Metrics {
     }
 
     /// The kubelet counted requests that were not seen.
-    pub fn requests_unseen(&self, requests: u64) {
-        self.unseen.inc_by(requests);
+    pub fn requests_uncovered(&self, requests: u64) {
+        self.uncovered.inc_by(requests);
     }
 
     /// Whether the RBAC objects are known.
@@ -273,8 +310,10 @@ impl Metrics {
     }
 
     fn identity(&self, name: &str) -> String {
+        // The text format escapes quotes and line ends alone, and a page of metrics is read in terminals too.
+        let name = Inert(name).to_string();
         let mut identities = self.identities.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        identities.label(name).to_owned()
+        identities.label(&name).to_owned()
     }
 }
 

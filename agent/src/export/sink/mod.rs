@@ -2,6 +2,7 @@
 
 mod file;
 mod names;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -11,20 +12,19 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use self::file::FilePlace;
+use self::queue::{Line, Next, Queue};
 use self::writer::{Opened, Place, Writer};
+use super::Weight;
 use super::metrics::{SinkKind, SinkMetrics};
 use crate::observation::Timestamp;
 
 pub use self::file::Rotation;
-
-/// Lines that may wait for a slow sink.
-const QUEUE: usize = 8192;
 
 /// Where to write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Target {
 
 /// A sink: a queue, and a thread that writes it out.
 pub struct Sink {
-    queue: Arc<SyncSender<Item>>,
+    queue: Arc<Queue>,
     waiting: Arc<AtomicU64>,
     renewal: Arc<AtomicBool>,
     done: Receiver<()>,
@@ -48,22 +48,7 @@ pub struct Sink {
 #[derive(Clone, Debug)]
 pub struct Renewer {
     renewal: Arc<AtomicBool>,
-    queue: Weak<SyncSender<Item>>,
-}
-
-/// What waits in the queue.
-#[derive(Debug)]
-enum Item {
-    Line(Line),
-    /// Nothing but a look at whether the file is to be opened anew.
-    Wake,
-}
-
-/// One event.
-#[derive(Debug)]
-struct Line {
-    bytes: Vec<u8>,
-    cause: Timestamp,
+    queue: Weak<Queue>,
 }
 
 /// The sink could not be opened when the agent started.
@@ -103,10 +88,11 @@ impl Sink {
         }
     }
 
-    /// Queues a line, newline included; drops and counts it where there is no room. `cause` is the kernel's time of what led to it.
-    pub fn send(&self, line: Vec<u8>, cause: Timestamp) {
+    /// Queues a line, newline included; drops and counts it where there is no room. `cause` is the kernel's time of what led to it. What is
+    /// an alarm is written before what is not.
+    pub fn send(&self, line: Vec<u8>, cause: Timestamp, weight: Weight) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(Item::Line(Line { bytes: line, cause })).is_err() {
+        if !self.queue.push(Line { bytes: line, cause }, weight) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.metrics.dropped.inc();
         }
@@ -120,7 +106,7 @@ impl Sink {
     /// Writes out what waits; true if all of it was handled in this time. What was not is counted as dropped, and a thread that hangs in a
     /// write is left behind.
     pub fn close(self, within: Duration) -> bool {
-        drop(self.queue);
+        self.queue.close();
         let in_time = self.done.recv_timeout(within).is_ok();
         if !in_time {
             self.metrics.dropped.inc_by(self.waiting.load(Ordering::Relaxed));
@@ -133,16 +119,17 @@ impl Sink {
         P::Out: Send,
     {
         let mut writer = Writer::open(name.clone(), place).map_err(|source| OpenError { name, source })?;
-        let (queue, items) = mpsc::sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
+        let items = Arc::clone(&queue);
         let (finished, done) = mpsc::channel();
         let (waiting, renewal) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (left, renew, counters) = (Arc::clone(&waiting), Arc::clone(&renewal), metrics.clone());
         thread::spawn(move || {
-            for item in items {
+            while let Some(next) = items.next() {
                 if renew.swap(false, Ordering::Relaxed) {
                     writer.renew();
                 }
-                let Item::Line(line) = item else { continue };
+                let Next::Line(line) = next else { continue };
                 if writer.write(&line.bytes, Instant::now()) {
                     counters.written_after(Duration::from_nanos(now().0.saturating_sub(line.cause.0)));
                 } else {
@@ -153,7 +140,14 @@ impl Sink {
             // Nobody listens any more if the deadline has passed.
             let _ = finished.send(());
         });
-        Ok(Self { queue: Arc::new(queue), waiting, renewal, done, metrics })
+        Ok(Self { queue, waiting, renewal, done, metrics })
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Its thread ends after what waits.
+        self.queue.close();
     }
 }
 
@@ -162,8 +156,7 @@ impl Renewer {
     pub fn renew(&self) {
         self.renewal.store(true, Ordering::Relaxed);
         if let Some(queue) = self.queue.upgrade() {
-            // Where there is no room the thread is at work, and looks before each line.
-            let _ = queue.try_send(Item::Wake);
+            queue.wake();
         }
     }
 }

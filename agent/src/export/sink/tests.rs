@@ -68,7 +68,7 @@ fn numbers(of: std::ops::Range<u32>) -> Vec<String> {
 
 fn send(sink: &Sink, lines: &[String]) {
     for line in lines {
-        sink.send(line.clone().into_bytes(), Timestamp::default());
+        sink.send(line.clone().into_bytes(), Timestamp::default(), Weight::Usual);
     }
 }
 
@@ -88,7 +88,7 @@ fn events_are_written_and_counted() {
     let metrics = metrics();
     let sink = Sink::open(&Target::File(folder.file(), NEVER), metrics.clone(), || Timestamp(5_000_000)).unwrap();
     for n in 0..100 {
-        sink.send(format!("{n}\n").into_bytes(), Timestamp(1_000_000));
+        sink.send(format!("{n}\n").into_bytes(), Timestamp(1_000_000), Weight::Usual);
     }
     assert!(sink.close(Duration::from_secs(5)));
     let expected: String = std::iter::once("half a li\n".to_owned()).chain((0..100).map(|n| format!("{n}\n"))).collect();
@@ -139,9 +139,9 @@ fn a_sink_that_hangs_is_left_behind() {
     }
     let metrics = metrics();
     let sink = Sink::start("test".into(), Hangs, metrics.clone(), Timestamp::default).unwrap();
-    let sent = QUEUE as u64 + 100;
+    let sent = queue::LINES as u64 + 100;
     for _ in 0..sent {
-        sink.send(b"{}\n".to_vec(), Timestamp::default());
+        sink.send(b"{}\n".to_vec(), Timestamp::default(), Weight::Usual);
     }
     // Nothing waits for a renewal either.
     sink.renewer().renew();

@@ -45,10 +45,12 @@ use self::{
     sender::Sender,
 };
 pub use self::{disk::OpenError, receiver::ReceiverError};
-use super::metrics::WebhookMetrics;
+use super::{Weight, metrics::WebhookMetrics};
 
 /// Lines that may wait for the queue.
 const CHANNEL: usize = 8192;
+/// How many of them may be other than alarms.
+const USUAL: u64 = CHANNEL as u64 / 2;
 /// Bytes that are queued where no directory is given. The API server keeps 10,000 events; these are some 6,000.
 const MEMORY: u64 = 8 << 20;
 
@@ -140,11 +142,11 @@ impl Webhook {
     }
 
     /// Hands on a line, its newline included; drops and counts it where the queue's thread cannot keep up.
-    pub fn send(&self, mut line: Vec<u8>) {
+    pub fn send(&self, mut line: Vec<u8>, weight: Weight) {
         let shared = &self.closing.shared;
         line.truncate(line.trim_ascii_end().len());
-        shared.arriving.fetch_add(1, Ordering::Relaxed);
-        if self.lines.try_send(line).is_err() {
+        let has_room = shared.arriving.fetch_add(1, Ordering::Relaxed) < USUAL || weight == Weight::Alarm;
+        if !has_room || self.lines.try_send(line).is_err() {
             shared.arriving.fetch_sub(1, Ordering::Relaxed);
             shared.metrics.dropped.inc();
         }

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, fs::File, io};
 
+pub(super) use crate::export::Weight;
+
 /// Bytes of an event that is queued; the wire bounds those of the agent to a fraction of it. What is longer could not be told from damage.
 pub(super) const LONGEST_EVENT: usize = 256 << 10;
 /// A part of the room, 1/10, is kept for events that tell of something wrong: whoever floods a node with requests fills the rest.
@@ -24,15 +26,6 @@ pub(super) trait Queue: Send {
 
     /// Files whose content should reach the disk now, for a power cut; asked from time to time.
     fn unsynced(&mut self) -> Vec<File>;
-}
-
-/// How much an event is wanted when room is short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
-    /// It tells what happened.
-    Usual,
-    /// It tells that something is wrong, too.
-    Alarm,
 }
 
 /// The events that come next.

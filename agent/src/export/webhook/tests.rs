@@ -31,7 +31,7 @@ fn line(number: usize) -> Vec<u8> {
 }
 
 fn send(webhook: &Webhook, numbers: std::ops::Range<usize>) {
-    numbers.for_each(|number| webhook.send(line(number)));
+    numbers.for_each(|number| webhook.send(line(number), Weight::Usual));
 }
 
 /// The numbers of the events in a request.

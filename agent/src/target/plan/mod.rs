@@ -6,6 +6,7 @@
 
 mod arm64;
 mod error;
+mod fuzz;
 mod layout;
 mod machine;
 mod report;
@@ -13,12 +14,13 @@ mod version;
 mod x86;
 
 pub use error::{Doubt, PlanError};
+pub use fuzz::fuzz_entry;
 pub use machine::{Attributes, Place};
 
 use kubewitness_wire::{Layout, Register, Site};
 
-use crate::gobin::{Architecture, Executable, Function};
-use machine::Landing;
+use crate::gobin::{Architecture, Executable, Function, Source};
+use machine::{Landing, Machine};
 
 /// All that is needed to observe one kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -102,10 +104,10 @@ const FILTER: &str = "InstallAuthFilter.func1";
 const RECOVER: &str = "runtime.gorecover";
 const TRY_UPGRADE: &str = "k8s.io/apimachinery/pkg/util/proxy.(*UpgradeAwareHandler).tryUpgrade";
 
-/// Plans the executable in these bytes, typically memory-mapped.
-pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
-    let executable = Executable::parse(bytes)?;
-    let functions = executable.functions(|name| is_filter(name) || version::tells(name) || SINGLE.contains(&name))?;
+/// Plans an executable.
+pub fn plan<'a>(source: impl Into<Source<'a>>) -> Result<Plan, PlanError> {
+    let executable = Executable::parse(source)?;
+    let functions = executable.functions(|name| is_filter(name) || is_closure(name) || version::tells(name) || SINGLE.contains(&name))?;
     let named = |symbol: &'static str| functions.iter().find(|f| f.name == symbol).ok_or(PlanError::Function { symbol });
     let serve_http = named(SERVE_HTTP).map_err(|_| PlanError::NotAKubelet)?;
     let authorize = named(AUTHORIZE)?;
@@ -133,7 +135,7 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
     if panicking.is_none() {
         notes.push("panics of handlers cannot be told from empty answers: runtime.gorecover is not as in known Go releases".to_owned());
     }
-    let deferred = named(DEFERRED)?;
+    let deferred = deferred_call(&functions, serve_http, machine, panicking)?;
     machine.runs_last(serve_http, deferred.address).map_err(doubted(serve_http))?;
     let mut end = machine.entry(deferred).map_err(doubted(deferred))?;
     end.why.push_str("; ServeHTTP defers this call first, so it runs last, after a panic too");
@@ -143,8 +145,8 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
     Ok(Plan {
         kubelet_version: version::read(&executable, machine, &functions, &build),
         architecture: executable.architecture(),
-        go_version: build.go_version.to_owned(),
-        build_id: executable.build_id(),
+        go_version: if is_printable(build.go_version) { build.go_version } else { "?" }.to_owned(),
+        build_id: executable.build_id().filter(|id| is_printable(id)),
         sites,
         layout: facts.layout,
         notes,
@@ -155,7 +157,42 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
 const SINGLE: [&str; 5] = [SERVE_HTTP, DEFERRED, AUTHORIZE, TRY_UPGRADE, RECOVER];
 
 fn is_filter(name: &str) -> bool {
-    name.starts_with(SERVER) && name.ends_with(FILTER)
+    name.starts_with(SERVER) && name.ends_with(FILTER) && is_printable(name)
+}
+
+/// Whether a text of the executable can be shown anywhere: real ones are of plain letters.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a name is that of a closure of `ServeHTTP` itself, such as `….ServeHTTP.func3`.
+fn is_closure(name: &str) -> bool {
+    let number = name.strip_prefix(SERVE_HTTP).and_then(|rest| rest.strip_prefix(".func"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The deferred call that runs last. Before Go 1.22 the compiler named it like any closure of the function; it is the one that is a wrapper
+/// and is registered first.
+fn deferred_call<'f, 'a>(
+    functions: &'f [Function<'a>],
+    serve_http: &Function<'_>,
+    machine: &dyn Machine,
+    panicking: Option<u32>,
+) -> Result<&'f Function<'a>, PlanError> {
+    if let Some(named) = functions.iter().find(|f| f.name == DEFERRED) {
+        return Ok(named);
+    }
+    let is_it = |f: &&Function<'_>| {
+        is_closure(f.name)
+            && panicking.is_some_and(|panicking| machine.is_wrapper(f, panicking))
+            && machine.runs_last(serve_http, f.address).is_ok()
+    };
+    let mut candidates = functions.iter().filter(is_it);
+    match (candidates.next(), candidates.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(PlanError::Function { symbol: DEFERRED }),
+        (Some(_), Some(_)) => Err(PlanError::Ambiguous { what: "which deferred call of ServeHTTP runs last" }),
+    }
 }
 
 /// A site in a function, from where it was found.

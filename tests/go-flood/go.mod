@@ -1,0 +1,3 @@
+module kubewitness.dev/tests-flood
+
+go 1.26
