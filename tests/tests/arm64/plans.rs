@@ -1,6 +1,7 @@
-//! The plans of whole kubelets for arm64, cross-compiled as the official builds are.
+//! The plans of whole kubelets for arm64, cross-compiled as the official builds are. `KUBEWITNESS_E2E_KUBELETS` names some of them instead of
+//! all.
 
-use std::fs;
+use std::{env, fs};
 
 use kubewitness::gobin::Architecture;
 use kubewitness::target::plan::{Place, Plan, SiteKind, plan};
@@ -10,7 +11,7 @@ use kubewitness_tests::figures::Figures;
 #[test]
 #[ignore = "compiles kubelets that are not there yet, minutes each: cargo xtask matrix --only arm64"]
 fn every_kubelet_for_arm64_has_a_plan() {
-    for release in Release::ARM64 {
+    for release in chosen() {
         let file = release.program(KubernetesProgram::Kubelet).build().unwrap_or_else(|error| panic!("{release}: {error}"));
         let bytes = fs::read(&file).expect("the kubelet can be read");
         let plan = plan(&bytes).unwrap_or_else(|error| panic!("{release}: {error}"));
@@ -19,6 +20,12 @@ fn every_kubelet_for_arm64_has_a_plan() {
         let row = [format!("{release}"), plan.sites.len().to_string(), attributes(&plan), status(&plan)];
         Figures::of("docs/compatibility-arm64.md", "plans").row(&row);
     }
+}
+
+fn chosen() -> Vec<Release> {
+    let named = env::var("KUBEWITNESS_E2E_KUBELETS").ok();
+    let parse = |name: &str| name.parse().unwrap_or_else(|error: String| panic!("{error}"));
+    named.map_or_else(|| Release::ARM64.to_vec(), |names| names.split(',').map(parse).collect())
 }
 
 fn check(plan: &Plan, release: Release) {
