@@ -59,6 +59,8 @@ fn in_a_container(bed: &Bed) {
     let path = fs::read_link(format!("/proc/{}/exe", first.pid())).unwrap();
     assert!(!path.exists(), "{} can be seen from here", path.display());
     assert!(doctor::text(first.pid()).contains("4 sites"), "doctor plans it all the same");
+    let settings = doctor::settings(first.pid()).expect("its files are read where it reads them");
+    assert_eq!(settings["authorization"], ("Webhook".to_owned(), false));
     watched.close("in a container, the executable on an overlay", "every request, once");
 
     // The next container: another overlay, of the same image. The agent watched the one before.

@@ -66,6 +66,7 @@ fn both(bed: &Bed) {
     }
     assert_eq!(load.wait().unwrap().only(), Some(200));
     assert!(doctor::text(process.pid()).contains("/multicall"), "doctor finds the program");
+    assert_eq!(doctor::settings(process.pid()), None, "its command line is not a kubelet's");
 
     let told = {
         let want = SENT as usize;
