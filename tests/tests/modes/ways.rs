@@ -9,12 +9,15 @@ use kubewitness_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{doctor, watched::Watched};
+use crate::{
+    doctor,
+    watched::{Watched, await_pods},
+};
 
 /// Nobody is asked: whoever has a name may do everything, and no rule explains it.
 pub(crate) fn always_allow(bed: &Bed) {
     bed.cluster.reconfigure_kubelet(&json!({"authorization": {"mode": "AlwaysAllow"}}), &[]).unwrap();
-    bed.cluster.await_pods().unwrap();
+    await_pods(bed);
     let token = bed.identity("anybody", &[], &[]);
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&token));
     for (call, status, expected) in [
@@ -42,7 +45,7 @@ pub(crate) fn always_allow(bed: &Bed) {
 pub(crate) fn anonymous(bed: &Bed) {
     let config = json!({"authentication": {"anonymous": {"enabled": true}}, "authorization": {"webhook": {"cacheUnauthorizedTTL": "1s"}}});
     bed.cluster.reconfigure_kubelet(&config, &[]).unwrap();
-    bed.cluster.await_pods().unwrap();
+    await_pods(bed);
     let reader = bed.identity("scraper", &["get"], &["nodes/metrics"]);
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&reader));
     let (answered, event) = watched.tell(&Call::get("/pods"));
