@@ -119,20 +119,8 @@ impl Multicall {
         command.args(server).arg("--").args(kubelet).current_dir(&bed.folder);
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let process = Self(child);
-        process.await_ready(bed);
+        await_ready(bed);
         process
-    }
-
-    fn await_ready(&self, bed: &Bed) {
-        let begun = Instant::now();
-        let succeeds = |mut command: Command| command.output().is_ok_and(|output| output.status.success());
-        let cluster = &bed.cluster;
-        while !succeeds(cluster.kubectl(["get", "--raw", "/readyz"])) {
-            let log = || fs::read_to_string(bed.folder.join("multicall.log")).unwrap_or_default();
-            assert!(begun.elapsed() < READY_WITHIN, "it is not ready: {}", log().lines().rev().take(20).collect::<Vec<_>>().join("\n"));
-            thread::sleep(Duration::from_millis(200));
-        }
-        await_pods(bed);
     }
 
     fn pid(&self) -> u32 {
@@ -145,4 +133,16 @@ impl Drop for Multicall {
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
+}
+
+fn await_ready(bed: &Bed) {
+    let begun = Instant::now();
+    let succeeds = |mut command: Command| command.output().is_ok_and(|output| output.status.success());
+    let cluster = &bed.cluster;
+    while !succeeds(cluster.kubectl(["get", "--raw", "/readyz"])) {
+        let log = || fs::read_to_string(bed.folder.join("multicall.log")).unwrap_or_default();
+        assert!(begun.elapsed() < READY_WITHIN, "it is not ready: {}", log().lines().rev().take(20).collect::<Vec<_>>().join("\n"));
+        thread::sleep(Duration::from_millis(200));
+    }
+    await_pods(bed);
 }
