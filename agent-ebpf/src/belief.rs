@@ -1,23 +1,21 @@
-//! Whose word counts. Probes sit on a file, and any pod can run a copy of a file, so a hit counts only when the process lives in a
-//! believed network namespace or was named by its id.
+//! Whose word counts. Probes sit on a file, and any pod can run a file, so a hit counts only when the process lives in a believed network
+//! namespace, and the agent has not found it to be somebody else's, or when it was named by its id.
 
 use aya_ebpf::{helpers::bpf_get_current_task, programs::ProbeContext};
 use aya_log_ebpf::debug;
 use kubewitness_wire::{Counter, Kernel, belief};
 
 use crate::{
-    maps::{BELIEVED_NETNS, BELIEVED_PIDS, KERNEL, count},
+    maps::{BELIEVED_NETNS, BELIEVED_PIDS, DISBELIEVED_PIDS, KERNEL, count},
     process,
     user::read_kernel,
 };
 
-/// A process that is believed.
+/// A process that is believed, by the id that the agent knows it by.
 #[derive(Clone, Copy)]
 pub struct Believed {
     pub tgid: u32,
     pub netns: u32,
-    /// Whether the agent knows it by that id.
-    pub named: bool,
 }
 
 /// The current process, if it is believed; counts it if not.
@@ -25,16 +23,17 @@ pub struct Believed {
 pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     let kernel = KERNEL.load();
     let named = process::id(&kernel);
-    // A process that the agent cannot name is still told from others.
-    let tgid = named.unwrap_or_else(process::global_id);
     let netns = current_netns(&kernel)?;
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
-    if in_netns || named.is_some_and(|id| BELIEVED_PIDS.get_ptr(&id).is_some()) {
-        return Some(Believed { tgid, netns, named: named.is_some() });
+    // A process that the agent cannot name it cannot look at either: it is in another PID namespace, as a pod is.
+    if let Some(tgid) = named {
+        if (in_netns && DISBELIEVED_PIDS.get_ptr(&tgid).is_none()) || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
+            return Some(Believed { tgid, netns });
+        }
     }
     count(Counter::Disbelieved);
-    debug!(ctx, "process {} in network namespace {} is not believed", tgid, netns);
+    debug!(ctx, "process {} in network namespace {} is not believed", process::global_id(), netns);
     None
 }
 

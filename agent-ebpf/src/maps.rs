@@ -44,6 +44,10 @@ pub static BELIEVED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 #[map]
 pub static BELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 
+/// Processes that are not, although they live in a believed network namespace. The agent keeps fewer.
+#[map]
+pub static DISBELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(512, 0);
+
 /// Bytes of the ring of routine requests.
 pub const ROUTINE_BYTES: u32 = 8 << 20;
 

@@ -10,10 +10,6 @@ use crate::{belief::Believed, maps::OWNERS};
 /// Whether this attachment speaks for a process: the one that the agent assigned, and until then the one whose program came first.
 #[inline(always)]
 pub fn speaks(process: &Believed, attachment: u32) -> bool {
-    if !process.named {
-        // The agent could not take back what it does not know the name of.
-        return true;
-    }
     // SAFETY: the value is a number that is replaced as a whole.
     if let Some(owner) = unsafe { OWNERS.get(&process.tgid) } {
         return *owner == attachment;

@@ -1,12 +1,13 @@
 //! `(*Server).ServeHTTP(w, req)`: the first argument is the server, the second and third are `w`, the fourth is `req`.
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
-use kubewitness_wire::{Class, Guarded, Kind, Layout, Request, RequestText, Search, Span, limit};
+use kubewitness_wire::{Class, Counter, Guarded, Kind, Layout, Request, RequestText, Search, Span, limit};
 
 use crate::{
     flight::{self, Flight},
     go_map::{self, Found, Key, Wanted},
     hit::{Hit, InFlight},
+    maps::count,
     registers,
     scratch::{Slot, append, append_string, has_room, start},
     user::{header as string, read},
@@ -65,6 +66,7 @@ impl Prefix {
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::at_entry(ctx)?;
+    count(Counter::Begun);
     let layout = &hit.site.layout;
     let [server, writer_itab, writer_data, request, _] = registers::words(hit.regs);
     let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);

@@ -38,6 +38,7 @@ pub struct Connecting {
 /// A socket changed its state.
 #[inline(always)]
 pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
+    count(Counter::Transitions);
     let sock: u64 = ctx.arg(0);
     let (old, new): (u32, u32) = (ctx.arg::<i32>(1) as u32, ctx.arg::<i32>(2) as u32);
     let kernel = KERNEL.load();

@@ -1,5 +1,7 @@
 //! The loop of the daemon: waits for the kernel, drains the rings, and hands on what was judged. The only place where the stages meet.
 
+mod upkeep;
+
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
@@ -17,13 +19,16 @@ use tracing::{debug, info, warn};
 
 use crate::{
     exchange::ConnectionStep,
+    export::bucket::Bucket,
     judge::{Policy, Verdict},
     observation::{Process, Timestamp},
-    probe::{Counts, ProbeError, Probes, Rings},
+    probe::{Counts, ProbeError, Probes, Rings, Way, sender},
     rbac::{Kind, Update},
-    target::{AdoptError, Kubelets, Places, Status, blindness, listeners, netns, own_netns},
+    selfcheck::Check,
+    target::{AdoptError, Disbelief, Disbelieved, Kubelets, Places, Status, blindness, listeners, netns, own_netns, standing},
     witness::{Outcome, Witness},
 };
+use upkeep::Upkeep;
 
 /// Requests in flight that are remembered, of the exec class and others each; the kernel programs remember as many.
 const IN_FLIGHT: usize = 16_384;
@@ -39,8 +44,8 @@ const IDLE_DRAIN: Duration = Duration::from_secs(1);
 const UPDATES: usize = 1024;
 /// How often the kernel's counters are read.
 const COUNT: Duration = Duration::from_secs(1);
-/// Foreign listeners that are named in the log, so that nobody fills it by listening.
-const FOREIGN_LISTENERS: usize = 32;
+/// Processes that would like to be taken for a kubelet and are named in the log at once, and then one each time: nobody fills it by listening.
+const IMPOSTORS: Bucket = Bucket::new(32, Duration::from_secs(60));
 
 /// What the daemon is asked to do.
 #[derive(Clone, Debug)]
@@ -72,8 +77,14 @@ pub enum News {
     Undecodable(u64),
     /// Whether all RBAC objects are known, told when it changes; they are not at first.
     RbacSynced(bool),
+    /// A process that would like to be taken for a kubelet is not believed.
+    Disbelieved(Disbelief),
     /// What is watched changed.
     Status(Status),
+    /// The agent looked at itself: fine, or what is wrong.
+    Checked(Check, Option<String>),
+    /// What was wrong was put right, and something may have gone unseen meanwhile.
+    Mended(Check),
 }
 
 /// Why the daemon cannot go on.
@@ -107,10 +118,13 @@ pub struct Daemon<F> {
     rbac: Option<Receiver<Update>>,
     rbac_synced: bool,
     trace: Option<File>,
-    foreign: BTreeSet<u32>,
+    disbelieved: Disbelieved,
+    impostors: Bucket,
+    untold: u64,
     /// Why there may be a kubelet that nobody finds.
     blindness: Option<String>,
     undecodable: u64,
+    upkeep: Upkeep,
     tell: F,
 }
 
@@ -119,7 +133,8 @@ impl<F: FnMut(News)> Daemon<F> {
     /// the channel should be bounded, and nobody waits for it here.
     pub fn start(options: Options, rbac: Option<Receiver<Update>>, tell: F) -> Result<Self, DaemonError> {
         let ports = [options.port, options.read_only_port];
-        let (mut probes, rings) = Probes::load(&ports)?;
+        let way = Way::of_this_kernel().map_err(ProbeError::from)?;
+        let (mut probes, rings) = Probes::load(&ports, way)?;
         let own = own_netns().map_err(|source| DaemonError::System { what: "the agent's network namespace cannot be told", source })?;
         // In a container without the host's PID namespace process 1 is the container's own, whose namespace is the agent's.
         let believed: BTreeSet<u32> = [Some(own), netns(1).ok()].into_iter().flatten().collect();
@@ -134,9 +149,12 @@ impl<F: FnMut(News)> Daemon<F> {
             rbac_synced: false,
             trace,
             kubelets: Kubelets::default(),
-            foreign: BTreeSet::new(),
+            disbelieved: Disbelieved::default(),
+            impostors: IMPOSTORS,
+            untold: 0,
             blindness: blindness(),
             undecodable: 0,
+            upkeep: Upkeep::new(),
             believed,
             options,
             probes,
@@ -181,7 +199,8 @@ impl<F: FnMut(News)> Daemon<F> {
             }
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                self.count()?;
+                let counts = self.count()?;
+                self.look_after(counts)?;
                 self.prepare();
             }
         }
@@ -218,13 +237,17 @@ impl<F: FnMut(News)> Daemon<F> {
         let in_flight = self.witness.stop();
         self.tell_all(in_flight);
         self.probes.log();
-        self.count()
+        self.count()?;
+        Ok(())
     }
 
-    fn count(&mut self) -> Result<(), DaemonError> {
+    fn count(&mut self) -> Result<Counts, DaemonError> {
+        for pid in self.disbelieved.ended() {
+            self.probes.heed_process(pid);
+        }
         let counts = self.probes.counts()?;
         (self.tell)(News::Counts(counts));
-        Ok(())
+        Ok(counts)
     }
 
     /// Whether to stop, and which watched processes ended.
@@ -259,6 +282,9 @@ impl<F: FnMut(News)> Daemon<F> {
     }
 
     fn take(&mut self, record: &Bytes) {
+        if sender(record).is_some_and(|pid| !self.is_kubelet(pid)) {
+            return;
+        }
         if let Some(trace) = &mut self.trace
             && let Err(error) = trace.write_all(record)
         {
@@ -279,7 +305,10 @@ impl<F: FnMut(News)> Daemon<F> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Verdict(verdict) => (self.tell)(News::Verdict(verdict)),
-                Outcome::Connection(step) => (self.tell)(News::Connection(step)),
+                Outcome::Connection(step) => {
+                    self.upkeep.connection(step);
+                    (self.tell)(News::Connection(step));
+                }
                 Outcome::Listening { process, netns } => self.listens(&process, netns),
             }
         }
@@ -290,19 +319,83 @@ impl<F: FnMut(News)> Daemon<F> {
         if self.believed.contains(&netns) || self.options.pids.contains(&process.pid) {
             self.consider(process.pid);
             self.status();
-        } else if self.foreign.len() < FOREIGN_LISTENERS && self.foreign.insert(process.pid) {
-            warn!(
-                pid = process.pid,
-                comm = process.comm,
-                netns,
-                "a process listens on a watched port in a network namespace that is not the node's: it is not believed"
-            );
+        } else {
+            self.disbelieve(process.pid, &Disbelief::Network(netns));
         }
     }
 
     fn consider(&mut self, pid: u32) {
-        if let Err(error) = self.adopt(pid) {
-            warn!("a process that listens on a watched port is not watched: {error}");
+        match self.standing(pid) {
+            Ok(()) => {
+                if let Err(error) = self.adopt(pid) {
+                    warn!("a process that listens on a watched port is not watched: {error}");
+                }
+            }
+            Err(why) => self.disbelieve(pid, &why),
+        }
+    }
+
+    /// Whether it may be the node's kubelet; one that was named is.
+    fn standing(&self, pid: u32) -> Result<(), Disbelief> {
+        if self.options.pids.contains(&pid) { Ok(()) } else { standing(pid) }
+    }
+
+    /// Whether a record is of a process that is believed. Whoever runs a file that is probed makes records, wherever they listen.
+    fn is_kubelet(&mut self, pid: u32) -> bool {
+        if self.kubelets.knows(pid) {
+            return true;
+        }
+        if self.disbelieved.contains(pid) {
+            // The kernel programs know it too: these were on their way.
+            return false;
+        }
+        match self.standing(pid).and_then(|()| self.adopt(pid).map_err(|_| Disbelief::Unseen)) {
+            Ok(()) => {
+                self.status();
+                true
+            }
+            Err(why) => {
+                self.disbelieve(pid, &why);
+                false
+            }
+        }
+    }
+
+    fn disbelieve(&mut self, pid: u32, why: &Disbelief) {
+        // One in another network namespace is nobody to the kernel programs, and one that is gone does nothing any more.
+        if matches!(why, Disbelief::Pod(_) | Disbelief::User(_)) {
+            match self.disbelieved.remember(pid) {
+                Ok(forgotten) => {
+                    forgotten.into_iter().for_each(|pid| self.probes.heed_process(pid));
+                    if let Err(error) = self.probes.ignore_process(pid) {
+                        debug!("what process {pid} does is looked at record by record: {error}");
+                    }
+                }
+                Err(why) => debug!("process {pid} {why}"),
+            }
+        }
+        (self.tell)(News::Disbelieved(why.clone()));
+        if !self.impostors.take(Instant::now()) {
+            self.untold += 1;
+            return;
+        }
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let (comm, untold) = (comm.trim_end(), std::mem::take(&mut self.untold));
+        if let Disbelief::Network(netns) = why {
+            warn!(
+                pid,
+                comm,
+                netns,
+                untold,
+                "a process listens on a watched port in a network namespace that is not the node's: it is not believed"
+            );
+        } else {
+            warn!(
+                pid,
+                comm,
+                untold,
+                "a process would like to be taken for the node's kubelet, and {why}: it is not believed; name it with --kubelet-pid if it is the kubelet"
+            );
         }
     }
 
@@ -310,7 +403,8 @@ impl<F: FnMut(News)> Daemon<F> {
         let start = Instant::now();
         if let Some(plan) = self.kubelets.adopt(pid, &mut self.probes)? {
             let took = start.elapsed();
-            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, ?took, "attached to a kubelet");
+            let by = self.probes.way();
+            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, %by, ?took, "attached to a kubelet");
         }
         // It was found where it was looked for.
         self.blindness = None;

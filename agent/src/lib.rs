@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod judge;
 pub mod check;
 pub mod witness;
+pub mod selfcheck;
 pub mod export;
 pub mod report;
 pub mod daemon;

@@ -1,6 +1,10 @@
 //! The middle of the way, without I/O: kernel records in, judged exchanges out.
 
+mod fuzz;
+
 use bytes::Bytes;
+
+pub use fuzz::fuzz_entry;
 
 use crate::{
     exchange::{ConnectionStep, Connections, Exchanges, LocalCaller, Part, Place, Step},

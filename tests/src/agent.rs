@@ -180,9 +180,14 @@ impl Agent {
     }
 
     /// Sends SIGTERM and waits, at most `within`.
-    pub fn stop(mut self, within: Duration) -> Result<ExitStatus, AgentError> {
-        self.signal(Signal::TERM)?;
-        self.until("its end after SIGTERM", within, |agent| {
+    pub fn stop(self, within: Duration) -> Result<ExitStatus, AgentError> {
+        self.end_by(Signal::TERM, within)
+    }
+
+    /// Sends a signal that ends it and waits, at most `within`.
+    pub fn end_by(mut self, signal: Signal, within: Duration) -> Result<ExitStatus, AgentError> {
+        self.signal(signal)?;
+        self.until("its end after a signal", within, |agent| {
             agent.child.try_wait().map_err(system("the agent cannot be waited for".to_owned()))
         })
     }

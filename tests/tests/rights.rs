@@ -1,15 +1,11 @@
 //! What the agent makes of the cluster's RBAC objects, as they come, change and go away; and that nothing waits for them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use kubewitness_tests::{
     agent::{Agent, Rbac},
     call::Call,
-    cluster::{CONTAINER, Cluster, Options, POD, Token},
+    cluster::{CONTAINER, Options, POD, Token},
     scenarios::{Bed, annotation, completed, figure, play},
 };
 use serde_json::{Value, json};
@@ -98,7 +94,8 @@ fn stale(bed: &Bed) {
 fn without_rights(bed: &Bed) {
     let token = bed.identity("unseen", &["get"], &["nodes/proxy"]);
     let account = bed.identity("agent", &[], &[]);
-    let kubeconfig = kubeconfig(&bed.cluster, &bed.folder.join("agent.kubeconfig"), &account);
+    let kubeconfig = bed.folder.join("agent.kubeconfig");
+    bed.cluster.write_kubeconfig(&kubeconfig, &account).unwrap();
     let mut agent = with_rbac(bed, Rbac::Kubeconfig(kubeconfig));
     agent.until("it says what to do", KNOWN_WITHIN, |agent| Ok(agent.log().contains("clusterrolebindings").then_some(()))).unwrap();
     nothing_is_known(bed, &mut agent, &token, "unseen");
@@ -229,18 +226,4 @@ fn exec(bed: &Bed, agent: &mut Agent, token: &Token, user_agent: &str) -> Value 
 
 fn one(agent: &mut Agent, user_agent: &str) -> Value {
     agent.until(user_agent, SEEN_WITHIN, |agent| Ok(completed(&agent.events()?, user_agent).pop())).unwrap()
-}
-
-/// A kubeconfig with a token, for the agent itself.
-fn kubeconfig(cluster: &Cluster, path: &Path, token: &Token) -> PathBuf {
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": format!("https://{}:6443", cluster.address()), "certificate-authority": cluster.ca()}}],
-        "users": [{"name": "u", "user": {"token": token.expose()}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    });
-    fs::write(path, config.to_string()).unwrap();
-    path.to_owned()
 }

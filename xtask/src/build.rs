@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the kernel programs, then the agent around them, as one static binary.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -10,7 +11,7 @@ use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::project::TOOLCHAIN;
-use crate::{project, setup};
+use crate::{auditable, project, setup};
 
 const HELP: &str = "\
 Usage: cargo xtask build [--arch amd64|arm64]
@@ -49,6 +50,12 @@ pub(crate) fn all(arch: Arch) -> Result<()> {
     let binary = step(&format!("build: the agent{of}"), || agent(&place, &object, arch))?;
     note(&format!("{} is ready", binary.strip_prefix(project::root()).unwrap_or(&binary).display()));
     Ok(())
+}
+
+/// The kernel programs alone, without which the agent's crate does not compile.
+pub(crate) fn programs() -> Result<()> {
+    let place = Place::here()?;
+    step("build: the kernel programs", || kernel_programs(&place, Arch::Amd64)).map(drop)
 }
 
 /// Where a build happens: what is built shows none of it.
@@ -152,7 +159,7 @@ fn agent(place: &Place, object: &Path, arch: Arch) -> Result<PathBuf> {
         built.display()
     );
     let binary = target.join("release").join(arch.binary());
-    replace(&binary, &elf, &built).with_context(|| format!("cannot write {}", binary.display()))?;
+    replace(&binary, &auditable::with_dependencies(&elf, arch)?).with_context(|| format!("cannot write {}", binary.display()))?;
     Ok(binary)
 }
 
@@ -176,15 +183,16 @@ fn agent_cargo(place: &Place, object: &Path, arch: Arch) -> Command {
     command
 }
 
-/// Puts `built`, whose bytes are `content`, where `binary` is. A binary that runs cannot be written to, but its name can be given
+/// Puts a program where `binary` is. A binary that runs cannot be written to, but its name can be given
 /// to another file; one that is the same keeps its time, so that nothing that depends on it is made again.
-fn replace(binary: &Path, content: &[u8], built: &Path) -> std::io::Result<()> {
+fn replace(binary: &Path, content: &[u8]) -> std::io::Result<()> {
     if fs::read(binary).is_ok_and(|present| present == content) {
         return Ok(());
     }
     let fresh = binary.with_extension("fresh");
     fs::create_dir_all(binary.parent().unwrap_or(Path::new("/")))?;
-    fs::copy(built, &fresh)?;
+    fs::write(&fresh, content)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
     fs::rename(fresh, binary)
 }
 
@@ -251,18 +259,15 @@ mod tests {
     #[test]
     fn the_same_binary_is_not_written_again() {
         let folder = std::env::temp_dir().join(format!("kubewitness-xtask-{}", std::process::id()));
-        let (built, binary) = (folder.join("built"), folder.join("release/binary"));
-        fs::create_dir_all(&folder).expect("a folder");
+        let binary = folder.join("release/binary");
         let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).expect("it is there"));
 
-        fs::write(&built, b"one").expect("written");
-        replace(&binary, b"one", &built).expect("copied");
+        replace(&binary, b"one").expect("written");
         let first = inode(&binary);
-        replace(&binary, b"one", &built).expect("left alone");
+        replace(&binary, b"one").expect("left alone");
         assert_eq!(inode(&binary), first);
 
-        fs::write(&built, b"two").expect("written");
-        replace(&binary, b"two", &built).expect("replaced");
+        replace(&binary, b"two").expect("replaced");
         assert_eq!(fs::read(&binary).expect("read"), b"two");
         assert_ne!(inode(&binary), first, "the old file is not written to: it may be running");
         fs::remove_dir_all(folder).expect("removed");

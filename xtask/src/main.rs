@@ -4,10 +4,12 @@
 
 mod arch;
 mod args;
+mod auditable;
 mod bench;
 mod build;
 mod cluster;
 mod demo;
+mod fuzz;
 mod image;
 mod machine;
 mod matrix;
@@ -32,6 +34,7 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
     ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
     ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
@@ -94,6 +97,7 @@ mod tests {
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],
+            &["fuzz", "--only", "lunch"],
             &["matrix", "--only"],
             &["test", "--only"],
             &["test", "--only", "lunch"],

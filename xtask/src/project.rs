@@ -97,6 +97,29 @@ mod tests {
         assert!(format!("{refused:#}").ends_with(": the reason"), "{refused:#}");
     }
 
+    /// The lint `unsafe_code` denies it, and can be lifted anywhere: here only the places where it may be.
+    #[test]
+    fn unsafe_code_is_where_the_kernel_is_and_nowhere_else() {
+        const ALLOWED: [&str; 2] = ["agent/src/probe/", "agent-ebpf/src/"];
+        let mut folders: Vec<PathBuf> = ["agent", "agent-ebpf", "xtask", "tests", "fuzz"].map(|folder| root().join(folder)).into();
+        let (mut seen, mut elsewhere) = (0, Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+                if entry.is_dir() && !entry.ends_with("target") {
+                    folders.push(entry);
+                } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                    let path = entry.strip_prefix(root()).expect("below the root").display().to_string();
+                    let text = std::fs::read_to_string(&entry).expect("it can be read");
+                    let has_unsafe = [" {", " fn ", " impl ", " trait "].iter().any(|after| text.contains(&format!("unsafe{after}")));
+                    seen += usize::from(has_unsafe);
+                    elsewhere.extend(Some(path).filter(|path| has_unsafe && !ALLOWED.iter().any(|allowed| path.starts_with(allowed))));
+                }
+            }
+        }
+        assert!(seen > 3, "the kernel programs have some, so this finds nothing");
+        assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    }
+
     #[test]
     fn an_answer_is_what_went_to_stdout() {
         let said = answer(Command::new("sh").args(["-c", "echo yes; echo no >&2"])).expect("it exits with 0");

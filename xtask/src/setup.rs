@@ -119,6 +119,14 @@ pub(crate) fn websocat() -> Result<PathBuf> {
     project::tool(WEBSOCAT.name)
 }
 
+const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2", takes: "about 1 minute", opt_level: "0", arguments: &[] };
+
+/// cargo-fuzz, for fuzzing alone.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    install(&CARGO_FUZZ)?;
+    project::tool(CARGO_FUZZ.name)
+}
+
 fn install(tool: &Tool) -> Result<()> {
     let &Tool { name, version, takes, opt_level, arguments } = tool;
     let installed = project::answer(Command::new(project::tool(name)?).arg("--version"));

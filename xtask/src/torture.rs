@@ -25,6 +25,7 @@ type Part = (&'static str, &'static str, &'static [&'static str]);
 
 const PARTS: &[Part] = &[
     ("faults", "kubelet and agent restarted, killed, upgraded, stopped, out of memory, without a disk, without an API server", &["faults"]),
+    ("selfcheck", "the agent is blinded: probes, tracepoint, loop, and the kubelet's own counters", &["selfcheck"]),
     ("floods", "10,000 execs under a flood, what overflows, what is refused, what is never the same twice", &["floods"]),
 ];
 

@@ -308,7 +308,7 @@ pub enum Counter {
     LostPriority = 1,
     /// Records that found no room in the socket ring.
     LostSocket = 2,
-    /// Hits in a process whose network namespace is not believed.
+    /// Hits in a process that is not believed.
     Disbelieved = 3,
     /// Hits whose registers or memory contradict the plan: nothing was reported.
     Contradicted = 4,
@@ -316,9 +316,13 @@ pub enum Counter {
     UnseenRoutine = 5,
     /// The same for the priority ring.
     UnseenPriority = 6,
+    /// Requests that began in a believed process, whether or not their records found room: what the kubelet itself counts too.
+    Begun = 7,
+    /// TCP sockets of this machine that changed their state, on whatever port: as long as it moves, the tracepoint is alive.
+    Transitions = 8,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 9;
 }

@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::run::Ports;
 use crate::{
-    probe::Mapped,
+    probe::Way,
     target::{
-        Setting,
+        ExecutableFile, Setting,
         doctor::{Finding, State, node},
         plan::{Plan, plan},
         settings,
@@ -56,6 +56,9 @@ enum Output {
 struct Report {
     /// What must be in place on this node; empty for a file.
     preconditions: Vec<Finding>,
+    /// How programs would be put on instructions; absent for a file, and where there is no way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachment: Option<Way>,
     kubelets: Vec<Kubelet>,
 }
 
@@ -81,8 +84,8 @@ struct Kubelet {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = match &args.kubelet_file {
         Some(file) => {
-            let bytes = Mapped::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Report { preconditions: Vec::new(), kubelets: vec![Kubelet::new(None, file.clone(), &bytes)] }
+            let executable = ExecutableFile::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![Kubelet::new(None, file.clone(), &executable)] }
         }
         None => of_node(args),
     };
@@ -103,18 +106,18 @@ fn of_node(args: &Args) -> Report {
     let kubelets = node.listeners.iter().map(|pid| {
         let path = crate::target::executable(*pid);
         let file = std::fs::read_link(&path).unwrap_or_else(|_| path.clone());
-        match Mapped::open(&path) {
-            Ok(bytes) => Kubelet::new(Some(*pid), file, &bytes),
+        match ExecutableFile::open(&path) {
+            Ok(executable) => Kubelet::new(Some(*pid), file, &executable),
             Err(error) => Kubelet { problem: Some(format!("cannot be read: {error}")), ..Kubelet::of(Some(*pid), file) },
         }
     });
-    Report { kubelets: kubelets.collect(), preconditions: node.preconditions }
+    Report { kubelets: kubelets.collect(), preconditions: node.preconditions, attachment: node.attachment }
 }
 
 impl Kubelet {
-    fn new(pid: Option<u32>, file: PathBuf, bytes: &[u8]) -> Self {
+    fn new(pid: Option<u32>, file: PathBuf, executable: &ExecutableFile) -> Self {
         let kubelet = Self::of(pid, file);
-        match plan(bytes) {
+        match plan(executable) {
             Ok(plan) => Self { plan: Some(plan), ..kubelet }.with_settings(),
             Err(error) => Self { problem: Some(error.to_string()), ..kubelet },
         }

@@ -1,6 +1,6 @@
 //! The thread that serves the pages and heeds signals, beside the daemon's.
 
-use std::{os::fd::OwnedFd, sync::Arc, thread};
+use std::{os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::{io::write, pipe::pipe};
@@ -18,6 +18,9 @@ use crate::export::{
     policy::PolicyFile,
     sink::Renewer,
 };
+
+/// How often it is looked whether the daemon's loop turns.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// What will serve and heed.
 pub(super) struct Front {
@@ -56,7 +59,15 @@ impl Front {
 
     fn attend(mut self, listener: TcpListener, tls: Option<Tls>, pages: Pages, renewal: &Renewal, stopper: &OwnedFd) {
         self.runtime.block_on(async {
+            let health = Arc::clone(&pages.health);
             let server = tokio::spawn(serve(listener, pages, tls, std::future::pending()));
+            // Somebody must look whether the daemon's loop turns, also where nobody asks; what is found is logged.
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    let _told = health.readiness();
+                }
+            });
             self.signals.attend(renewal).await;
             // The daemon reads nothing but that it can read.
             let _told = write(stopper, b"x");

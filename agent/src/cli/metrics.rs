@@ -4,13 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use tokio::sync::watch;
 
 use crate::{
     export::{
+        Health,
         guard::{Certificate, Guard, Tls},
-        http::{Pages, Readiness},
-        metrics::Metrics,
+        http::Pages,
     },
     rbac::cluster::ConnectOptions,
 };
@@ -53,13 +52,7 @@ pub(super) struct Door {
 
 impl MetricsArgs {
     /// Reads or makes the certificate. Nothing is asked of the API server yet.
-    pub(super) fn door(
-        self,
-        node: &str,
-        cluster: ConnectOptions,
-        metrics: Arc<Metrics>,
-        readiness: watch::Receiver<Readiness>,
-    ) -> Result<Door> {
+    pub(super) fn door(self, node: &str, cluster: ConnectOptions, health: Arc<Health>) -> Result<Door> {
         let guarded = self.metrics_auth == Authentication::Kubernetes;
         let certificate = match (self.metrics_tls_cert_file, self.metrics_tls_key_file) {
             (Some(certificate), Some(key)) => Some(Certificate::Files { certificate, key }),
@@ -67,6 +60,6 @@ impl MetricsArgs {
         };
         let allow_for = Duration::from_secs(self.metrics_auth_cache.into());
         let guard = if guarded { Some(Arc::new(Guard::new(cluster, allow_for)?)) } else { None };
-        Ok(Door { address: self.metrics_listen, tls: certificate.map(Tls::new).transpose()?, pages: Pages { metrics, readiness, guard } })
+        Ok(Door { address: self.metrics_listen, tls: certificate.map(Tls::new).transpose()?, pages: Pages { health, guard } })
     }
 }

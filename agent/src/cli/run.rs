@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs},
+    coverage::CoverageArgs,
     front::Front,
     metrics::MetricsArgs,
     outputs::OutputArgs,
@@ -17,9 +18,8 @@ use super::{
 use crate::{
     daemon::{Daemon, Options, now},
     export::{
-        Clock, Recorder,
+        Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
-        http::Readiness,
         metrics::Metrics,
     },
     judge::Policy,
@@ -77,6 +77,8 @@ pub(super) struct Args {
     #[arg(long, env = "KUBEWITNESS_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]
+    coverage: CoverageArgs,
+    #[command(flatten)]
     ports: Ports,
 }
 
@@ -117,17 +119,29 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let restraint = args.outputs.restraint();
     let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
-    let (readiness, ready) = watch::channel(Readiness::Starting);
-    let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&metrics), ready)?;
+    let health = Arc::new(Health::new(metrics));
+    let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&health))?;
     let stop = front.open(door, renewal)?;
+    let (seen, to_compare) = watch::channel(Seen::default());
+    args.coverage.compare(args.cluster.options(), Arc::clone(&health), to_compare)?;
 
     let commands = match args.commands {
         Commands::Full => audit::Commands::Full,
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
-    let mut recorder =
-        Recorder { metrics, auditor, restraint, policy, outputs, readiness, clock: read_clock(), read_clock, counts: Counts::default() };
+    let mut recorder = Recorder {
+        health,
+        auditor,
+        restraint,
+        policy,
+        outputs,
+        seen,
+        clock: read_clock(),
+        read_clock,
+        counts: Counts::default(),
+        attempts: Attempts::default(),
+    };
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A bucket of tokens, full at first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     burst: u32,
     interval: Duration,
     /// When it is full again; `None` while it is.
@@ -13,19 +13,19 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// `burst` times at once, at least one, and once more each `interval`.
-    pub(super) const fn new(burst: u32, interval: Duration) -> Self {
+    pub(crate) const fn new(burst: u32, interval: Duration) -> Self {
         Self { burst, interval, full: None }
     }
 
     /// When there is a token: `now`, or later.
-    pub(super) fn ready(&self, now: Instant) -> Instant {
+    pub(crate) fn ready(&self, now: Instant) -> Instant {
         // All but one may be missing.
         let missing = self.interval * self.burst.saturating_sub(1);
         self.full.and_then(|full| full.checked_sub(missing)).map_or(now, |ready| ready.max(now))
     }
 
     /// Takes a token; false if there is none.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let ready = self.ready(now) == now;
         if ready {
             self.full = Some(self.full.map_or(now, |full| full.max(now)) + self.interval);
@@ -34,12 +34,12 @@ impl Bucket {
     }
 
     /// Puts one back that was of no use.
-    pub(super) fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
         self.full = self.full.and_then(|full| full.checked_sub(self.interval));
     }
 
     /// Whether nothing is missing, so that it may be forgotten.
-    pub(super) fn is_full(&self, now: Instant) -> bool {
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full.is_none_or(|full| full <= now)
     }
 }

@@ -1,5 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz`, in plain HTTP or over TLS.
 
+mod hall;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +12,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
 
+use self::hall::{Hall, Ticket};
 use super::guard::{Guard, Handshake, Tls};
-use super::metrics::Metrics;
+use super::health::{Health, Readiness};
 
-/// Connections that are served at a time; more wait in the listener's backlog.
-const CONNECTIONS: usize = 32;
+/// Connections at a time that have not asked yet; then the oldest gives way to a new one. Each takes some 30 KiB, over TLS.
+const WAITING: usize = 256;
+
+/// Connections at a time that are being answered, each with a page in memory; then the oldest gives way.
+const ANSWERED: usize = 32;
 
 /// A client that has not sent its headers by then is cut off.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
@@ -28,26 +34,11 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// A connection, one request each, lasts no longer.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(15);
 
-/// How far the agent is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// Not ready: it has not looked for a kubelet yet.
-    Starting,
-    /// Ready: it watches a kubelet; the text says which.
-    Attached(String),
-    /// Ready: there is no kubelet to watch; the text says why.
-    Waiting(String),
-    /// Not ready: there is a kubelet, and it cannot be watched; the text says why.
-    Blind(String),
-}
-
 /// What the server shows.
 #[derive(Clone)]
 pub struct Pages {
-    /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
-    /// For `/readyz`.
-    pub readiness: watch::Receiver<Readiness>,
+    /// For all of them.
+    pub health: Arc<Health>,
     /// Who may read the metrics; everybody if there is none. Health is for everybody: the kubelet's probes have no token.
     pub guard: Option<Arc<Guard>>,
 }
@@ -55,18 +46,22 @@ pub struct Pages {
 /// Serves until `shutdown` is done, over TLS if there is a certificate. Requests that are being answered then are not waited for.
 pub async fn serve(listener: TcpListener, pages: Pages, tls: Option<Tls>, shutdown: impl Future<Output = ()>) {
     let router = router(pages);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let hall = Hall::new(WAITING, ANSWERED);
     let accept = async {
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let (router, tls) = (router.clone(), tls.clone());
+                    let (ticket, goes) = hall.enter();
                     tokio::spawn(async move {
-                        // A client that is too slow or breaks off is its own business.
-                        let _ = tokio::time::timeout(CONNECTION_WITHIN, attend(stream, tls, router)).await;
-                        drop(place);
+                        tokio::select! {
+                            // A client that is too slow or breaks off is its own business.
+                            _ = tokio::time::timeout(CONNECTION_WITHIN, attend(stream, tls, router, &ticket)) => {}
+                            _ = goes => {}
+                        }
                     });
+                    // Whoever connects as fast as it can must not keep those that are here from their turn.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection for metrics: {error}; trying again in a second");
@@ -81,30 +76,35 @@ pub async fn serve(listener: TcpListener, pages: Pages, tls: Option<Tls>, shutdo
     }
 }
 
-async fn attend(stream: TcpStream, tls: Option<Tls>, router: Router) -> Result<(), hyper::Error> {
+async fn attend(stream: TcpStream, tls: Option<Tls>, router: Router, ticket: &Ticket) -> Result<(), hyper::Error> {
     match tls {
-        None => answer(stream, router).await,
+        None => answer(stream, router, ticket).await,
         Some(tls) => match tls.accept(stream).await {
-            Handshake::Done(stream) => answer(stream, router).await,
+            Handshake::Done(stream) => answer(stream, router, ticket).await,
             Handshake::Failed => Ok(()),
         },
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) -> Result<(), hyper::Error> {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router, ticket: &Ticket) -> Result<(), hyper::Error> {
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        ticket.asked();
+        service.call(request)
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .keep_alive(false)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await
 }
 
 fn router(pages: Pages) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(|| async { (StatusCode::NOT_FOUND, "There are /metrics, /healthz and /readyz here, and nothing else.\n") })
         .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n") })
@@ -117,14 +117,23 @@ async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     {
         return refusal.into_response();
     }
-    match pages.metrics.render() {
+    // Whether the agent is well is found out by asking; the figures follow.
+    let _shown = pages.health.readiness();
+    match pages.health.metrics().render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be shown: {error}.\n")).into_response(),
     }
 }
 
+async fn healthz(State(pages): State<Pages>) -> (StatusCode, String) {
+    match pages.health.dead() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("start it anew: {why}\n")),
+    }
+}
+
 async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
-    match &*pages.readiness.borrow() {
+    match pages.health.readiness() {
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Readiness::Attached(to) => (StatusCode::OK, format!("attached to {to}\n")),
         Readiness::Waiting(why) => (StatusCode::OK, format!("waiting for a kubelet: {why}\n")),
@@ -138,6 +147,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::export::metrics::Metrics;
 
     fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -147,33 +157,33 @@ mod tests {
         answer
     }
 
-    /// Serves in the background while `act` runs with the address and the readiness.
-    fn served(act: impl FnOnce(SocketAddr, watch::Sender<Readiness>) + Send + 'static) {
+    /// Serves in the background while `act` runs with the address and the agent's health.
+    fn served(act: impl FnOnce(SocketAddr, Arc<Health>) + Send + 'static) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let (sender, readiness) = watch::channel(Readiness::Starting);
-            let pages = Pages { metrics: Arc::new(Metrics::new("node1", 10).unwrap()), readiness, guard: None };
-            let client = tokio::task::spawn_blocking(move || act(address, sender));
+            let health = Arc::new(Health::new(Arc::new(Metrics::new("node1", 10).unwrap())));
+            let pages = Pages { health: Arc::clone(&health), guard: None };
+            let client = tokio::task::spawn_blocking(move || act(address, health));
             serve(listener, pages, None, async { client.await.unwrap() }).await;
         });
     }
 
     #[test]
     fn pages_and_what_they_say() {
-        served(|address, readiness| {
+        served(|address, health| {
             let get = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
             let says = |answer: String, status: &str, body: &str| {
                 assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with(body), "{answer}");
             };
             says(get("/healthz"), "200", "ok\n");
             says(get("/readyz"), "503", "starting\n");
-            readiness.send(Readiness::Waiting("nothing listens on 10250".into())).unwrap();
+            health.watches(Readiness::Waiting("nothing listens on 10250".into()), Vec::new());
             says(get("/readyz"), "200", "waiting for a kubelet: nothing listens on 10250\n");
-            readiness.send(Readiness::Blind("no check site".into())).unwrap();
+            health.watches(Readiness::Blind("no check site".into()), Vec::new());
             says(get("/readyz"), "503", "the kubelet cannot be watched: no check site\n");
-            readiness.send(Readiness::Attached("kubelet v1.36.3, pid 77".into())).unwrap();
+            health.watches(Readiness::Attached("kubelet v1.36.3, pid 77".into()), Vec::new());
             says(get("/readyz"), "200", "attached to kubelet v1.36.3, pid 77\n");
             says(get("/nothing"), "404", "and nothing else.\n");
             says(ask(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), "405", "answered here.\n");

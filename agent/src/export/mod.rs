@@ -1,9 +1,10 @@
 //! What leaves the agent: audit events as JSON lines, metrics, and the HTTP server that shows them.
 
 pub mod audit;
-mod bucket;
+pub(crate) mod bucket;
 mod clock;
 pub mod guard;
+mod health;
 pub mod http;
 pub mod metrics;
 mod notices;
@@ -16,8 +17,9 @@ pub mod webhook;
 mod weight;
 
 pub use clock::Clock;
+pub use health::{Health, Readiness};
 pub use notices::Notices;
 pub use outputs::Outputs;
-pub use recorder::Recorder;
+pub use recorder::{Attempts, Recorder, Seen};
 pub use restraint::Restraint;
 pub use weight::Weight;

@@ -1,5 +1,7 @@
 //! Takes what the daemon tells to where people see it: events to the sink, figures to the metrics, health to the HTTP server.
 
+use std::time::{Duration, Instant};
+
 use kubewitness_wire::Counter;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -7,8 +9,9 @@ use tracing::{info, warn};
 use super::{
     Clock, Outputs, Restraint, Weight,
     audit::Auditor,
-    http::Readiness,
-    metrics::{KubeletInfo, LostRecords, Metrics, SilentConnection, Sites},
+    bucket::Bucket,
+    health::{Health, Readiness},
+    metrics::{KubeletInfo, LostRecords, SilentConnection, Sites},
     policy::{Attributes, PolicyFile},
     restraint::Ruling,
 };
@@ -16,8 +19,8 @@ use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Count
 
 /// The end of the way through the house.
 pub struct Recorder<C> {
-    /// Where figures go.
-    pub metrics: std::sync::Arc<Metrics>,
+    /// Where figures go, and what is known of the agent itself.
+    pub health: std::sync::Arc<Health>,
     /// How events are written.
     pub auditor: Auditor,
     /// How many of them refused requests may become.
@@ -26,14 +29,39 @@ pub struct Recorder<C> {
     pub policy: Option<std::sync::Arc<PolicyFile>>,
     /// Where they go.
     pub outputs: Outputs,
-    /// Where health goes.
-    pub readiness: watch::Sender<Readiness>,
+    /// Where it is told how much was seen: about once a second.
+    pub seen: watch::Sender<Seen>,
     /// What the wall's clock shows.
     pub clock: Clock,
     /// Reads both clocks: the wall's may be set while the agent runs.
     pub read_clock: C,
     /// What was counted in the kernel when it was last looked at.
     pub counts: Counts,
+    /// What the log tells of processes that are not believed.
+    pub attempts: Attempts,
+}
+
+/// How often the log tells that a process is not believed: several clusters on a machine are each other's all day.
+#[derive(Debug)]
+pub struct Attempts {
+    seldom: Bucket,
+    /// Hits that were told of.
+    told: u64,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { seldom: Bucket::new(3, Duration::from_secs(600)), told: 0 }
+    }
+}
+
+/// How much was seen, as the kubelet's own counters can be compared with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Requests that the kernel programs saw begin.
+    pub begun: u64,
+    /// Kubelets that are watched.
+    pub kubelets: usize,
 }
 
 impl<C: FnMut() -> Clock> Recorder<C> {
@@ -41,37 +69,40 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     pub fn take(&mut self, news: News) {
         match news {
             News::Verdict(verdict) => self.verdict(&verdict),
-            News::Connection(ConnectionStep::Opened(port)) => self.metrics.connection_opened(port),
+            News::Connection(ConnectionStep::Opened(port)) => self.health.metrics().connection_opened(port),
             News::Connection(ConnectionStep::Closed { port, without_request }) => {
-                self.metrics.connection_closed(port);
+                self.health.metrics().connection_closed(port);
                 if without_request {
-                    self.metrics.connection_without_request(SilentConnection::Closed);
+                    self.health.metrics().connection_without_request(SilentConnection::Closed);
                 }
             }
             News::Connection(ConnectionStep::Evicted(port)) => {
-                self.metrics.connection_closed(port);
-                self.metrics.connection_without_request(SilentConnection::Evicted);
+                self.health.metrics().connection_closed(port);
+                self.health.metrics().connection_without_request(SilentConnection::Evicted);
             }
-            News::Undecodable(total) => self.metrics.records_lost(LostRecords::Undecodable, total),
+            News::Disbelieved(why) => self.health.metrics().disbelieved(&why),
+            News::Undecodable(total) => self.health.metrics().records_lost(LostRecords::Undecodable, total),
             News::Counts(counts) => self.counts(counts),
             News::RbacSynced(synced) => {
-                self.metrics.rbac_synced(synced);
+                self.health.metrics().rbac_synced(synced);
                 if synced {
                     info!("the RBAC objects are known: what they say of each request is in its event");
                 }
             }
             News::Status(status) => self.status(&status),
+            News::Checked(check, failure) => self.health.checked(check, failure),
+            News::Mended(check) => self.health.metrics().mended(check),
         }
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
-        self.metrics.record(verdict);
+        self.health.metrics().record(verdict);
         self.clock = self.clock.follow((self.read_clock)());
         // The policy is about events alone.
         self.outputs.notify(verdict, self.clock);
         let ruling = self.restraint.rule(verdict);
         if ruling == Ruling::Withhold {
-            return self.metrics.event_withheld(verdict.judgement.access.kind());
+            return self.health.metrics().event_withheld(verdict.judgement.access.kind());
         }
         let mut event = self.auditor.event(verdict, self.clock);
         if ruling == Ruling::Last {
@@ -79,7 +110,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         }
         if let Some(policy) = &self.policy {
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
-                return self.metrics.event_omitted(event.stage);
+                return self.health.metrics().event_omitted(event.stage);
             }
             event.mark_policy();
         }
@@ -87,23 +118,25 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     }
 
     fn counts(&mut self, counts: Counts) {
+        self.health.turned();
+        self.seen.send_modify(|seen| seen.begun = counts.of(Counter::Begun));
         for (class, counter) in [
             (LostRecords::Routine, Counter::LostRoutine),
             (LostRecords::Priority, Counter::LostPriority),
             (LostRecords::Socket, Counter::LostSocket),
             (LostRecords::Contradicted, Counter::Contradicted),
         ] {
-            self.metrics.records_lost(class, counts.of(counter));
+            self.health.metrics().records_lost(class, counts.of(counter));
         }
         for (class, counter) in [(LostRecords::Routine, Counter::UnseenRoutine), (LostRecords::Priority, Counter::UnseenPriority)] {
-            self.metrics.requests_unseen(class, counts.of(counter));
+            self.health.metrics().requests_unseen(class, counts.of(counter));
         }
         let more = |counter| counts.of(counter) - self.counts.of(counter);
-        if more(Counter::Disbelieved) > 0 {
-            warn!(
-                hits = more(Counter::Disbelieved),
-                "a process outside of the node's network namespace runs a kubelet that is probed: what it does is not believed"
-            );
+        self.health.metrics().disbelieved_hits(counts.of(Counter::Disbelieved));
+        let hits = counts.of(Counter::Disbelieved) - self.attempts.told;
+        if hits > 0 && self.attempts.seldom.take(Instant::now()) {
+            self.attempts.told = counts.of(Counter::Disbelieved);
+            warn!(hits, "a process that is not the node's kubelet runs an executable that is probed: what it does is not believed");
         }
         if more(Counter::Contradicted) > 0 {
             warn!(hits = more(Counter::Contradicted), "the kubelet's memory contradicts the plan: these users are reported as unknown");
@@ -112,13 +145,13 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     }
 
     fn status(&mut self, status: &Status) {
-        self.metrics.kubelets(&kubelets(status));
         let readiness = match (&status.refused, status.attached.first()) {
             (_, Some(plan)) => Readiness::Attached(format!("kubelet {}", plan.kubelet_version.as_deref().unwrap_or("?"))),
             (Some(reason), None) => Readiness::Blind(reason.clone()),
             (None, None) => Readiness::Waiting("no kubelet listens on this node yet".to_owned()),
         };
-        self.readiness.send_replace(readiness);
+        self.health.watches(readiness, kubelets(status));
+        self.seen.send_modify(|seen| seen.kubelets = status.processes);
     }
 }
 

@@ -20,7 +20,7 @@ const MARKER: usize = 16;
 pub(super) fn read<'a>(image: &Image<'a>) -> Result<BuildInfo<'a>, Error> {
     let section = image.section(".go.buildinfo").ok_or(Error::Unsupported("the executable has no build information (.go.buildinfo)"))?;
     let broken = || Error::malformed("the build information", section.address);
-    let bytes = section.bytes;
+    let bytes = image.contents(&section)?;
     if !bytes.starts_with(MAGIC) || bytes.get(15).is_none_or(|flags| flags & INLINE == 0) {
         return Err(broken());
     }
@@ -35,11 +35,12 @@ pub(super) fn read<'a>(image: &Image<'a>) -> Result<BuildInfo<'a>, Error> {
 }
 
 pub(super) fn build_id(image: &Image<'_>) -> Option<String> {
-    let go = image.section(".note.go.buildid").and_then(|s| note(s.bytes, *b"Go\0\0"));
+    let contents = |name| image.section(name).and_then(|section| image.contents(&section).ok());
+    let go = contents(".note.go.buildid").and_then(|bytes| note(bytes, *b"Go\0\0"));
     if let Some(id) = go.and_then(|id| std::str::from_utf8(id).ok()) {
         return Some(id.to_owned());
     }
-    let gnu = image.section(".note.gnu.build-id").and_then(|s| note(s.bytes, *b"GNU\0"))?;
+    let gnu = contents(".note.gnu.build-id").and_then(|bytes| note(bytes, *b"GNU\0"))?;
     Some(hex(gnu))
 }
 

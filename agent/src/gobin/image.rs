@@ -1,12 +1,18 @@
 //! The ELF file as memory: bytes by virtual address.
 
+use std::{cell::Cell, ops::Range};
+
 use object::{
     LittleEndian as Le,
     elf::{EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_X, PT_LOAD, SHT_NOBITS},
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
 
-use super::{Error, relocations::Relocations};
+use super::{
+    Error, Source,
+    relocations::{ADDEND, Relocations},
+    source::Refusal,
+};
 
 /// What an executable was compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -33,12 +39,14 @@ impl Architecture {
 }
 
 pub(super) struct Image<'a> {
-    data: &'a [u8],
+    source: Source<'a>,
     architecture: Architecture,
     segments: Vec<Segment>,
     sections: Vec<Section<'a>>,
     /// Only in a position-independent executable, whose pointers exist nowhere else.
     relocations: Option<Relocations<'a>>,
+    /// What was asked for so far, see [`MAX_WORK`].
+    work: Cell<u64>,
 }
 
 /// A part of the file that is mapped; `offset + size` is within the file.
@@ -49,20 +57,29 @@ struct Segment {
     executable: bool,
 }
 
-/// A named part of the file; its bytes are reached by address.
+/// A named part of the file; `offset + size` is within the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section<'a> {
     pub(super) name: &'a str,
     pub(super) address: u64,
-    pub(super) bytes: &'a [u8],
+    pub(super) offset: u64,
+    pub(super) size: u64,
 }
 
 /// More than any linker writes.
-const MAX_HEADERS: usize = 1024;
+const MAX_HEADERS: u32 = 1024;
+
+/// What may be asked of an executable in all: its bytes, and for each question [`READ`]. A kubelet takes 15 million; tables that lie so that
+/// reading them takes an hour are given up after less than a second.
+const MAX_WORK: u64 = 256 << 20;
+/// What a question costs, however short the answer.
+const READ: u64 = 64;
 
 impl<'a> Image<'a> {
-    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Error> {
-        let header = FileHeader64::<Le>::parse(data).map_err(|_| Error::NotElf)?;
+    pub(super) fn parse(source: Source<'a>) -> Result<Self, Error> {
+        // Why something cannot be read is lost in what follows.
+        source.read(0, 64).map_err(|refusal| if refusal == Refusal::Outside { Error::NotElf } else { refusal.at(0) })?;
+        let header = FileHeader64::<Le>::parse(source).map_err(|_| Error::NotElf)?;
         let kind = header.e_type.get(Le);
         if !header.is_little_endian() || (kind != ET_EXEC && kind != ET_DYN) {
             return Err(Error::NotElf);
@@ -72,15 +89,15 @@ impl<'a> Image<'a> {
             EM_AARCH64 => Architecture::Aarch64,
             _ => return Err(Error::Unsupported("executables for other machines than amd64 and arm64 are not supported")),
         };
-        let segments = segments(header, data)?;
-        let sections = sections(header, data)?;
+        let segments = segments(header, source)?;
+        let sections = sections(header, source)?;
         if sections.is_empty() {
             return Err(Error::Unsupported(
                 "the executable has no section headers, so Go's tables cannot be found; use one that was not packed or stripped by sstrip",
             ));
         }
-        let relocations = (kind == ET_DYN).then(|| Relocations::index(&sections, architecture));
-        Ok(Self { data, architecture, segments, sections, relocations })
+        let relocations = (kind == ET_DYN).then(|| Relocations::index(source, &sections, architecture)).transpose()?;
+        Ok(Self { source, architecture, segments, sections, relocations, work: Cell::new(0) })
     }
 
     pub(super) fn architecture(&self) -> Architecture {
@@ -99,11 +116,35 @@ impl<'a> Image<'a> {
 
     /// Bytes at a virtual address, as they are in the file.
     pub(super) fn bytes(&self, address: u64, len: u64) -> Result<&'a [u8], Error> {
-        let outside = Error::Malformed { what: "a reference to outside of the file", address };
-        let offset = self.file_offset(address, len).ok_or(outside.clone())?;
-        let start = usize::try_from(offset).map_err(|_| outside.clone())?;
-        let len = usize::try_from(len).map_err(|_| outside.clone())?;
-        self.data.get(start..).and_then(|rest| rest.get(..len)).ok_or(outside)
+        let offset = self.file_offset(address, len).ok_or(Error::malformed("a reference to outside of the file", address))?;
+        self.read(offset, len).map_err(|refusal| refusal.at(address))
+    }
+
+    /// Bytes at an offset in the file.
+    pub(super) fn read(&self, offset: u64, len: u64) -> Result<&'a [u8], Refusal> {
+        self.spend(len)?;
+        self.source.read(offset, len)
+    }
+
+    /// All bytes of a section.
+    pub(super) fn contents(&self, section: &Section<'a>) -> Result<&'a [u8], Error> {
+        self.read(section.offset, section.size).map_err(|refusal| refusal.at(section.address))
+    }
+
+    /// Shows the bytes of a part of a section in pieces, see [`Source::scan`].
+    pub(super) fn scan(&self, section: &Section<'a>, part: Range<u64>, see: impl FnMut(u64, &[u8])) -> Result<(), Error> {
+        let is_part = part.start <= part.end && part.end <= section.size;
+        let spent = if is_part { self.spend(part.end - part.start) } else { Err(Refusal::Outside) };
+        let range = section.offset.saturating_add(part.start)..section.offset.saturating_add(part.end);
+        spent.and_then(|()| self.source.scan(range, see)).map_err(|refusal| refusal.at(section.address))
+    }
+
+    /// Notes that so much was asked.
+    pub(super) fn spend(&self, len: u64) -> Result<(), Refusal> {
+        let cost = len.saturating_add(READ).saturating_add(self.segments.len() as u64);
+        let spent = self.work.get().saturating_add(cost);
+        self.work.set(spent);
+        if spent > MAX_WORK { Err(Refusal::TooMuch) } else { Ok(()) }
     }
 
     /// Where `len` bytes at a virtual address are in the file: by the program headers, as the kernel maps them.
@@ -130,8 +171,11 @@ impl<'a> Image<'a> {
 
     /// The pointer at an address, relocated to the addresses that the file states; 0 is nil.
     pub(super) fn pointer(&self, address: u64) -> Result<u64, Error> {
-        match self.relocations.as_ref().and_then(|r| r.addend_at(address)) {
-            Some(target) => Ok(target),
+        match self.relocations.as_ref().and_then(|r| r.entry_at(address)) {
+            Some(entry) => {
+                let addend = self.read(entry + ADDEND, 8).map_err(|refusal| refusal.at(address))?;
+                Ok(u64::from_le_bytes(addend.try_into().map_err(|_| Error::malformed("a short read", address))?))
+            }
             None => self.word(address),
         }
     }
@@ -150,16 +194,16 @@ impl Segment {
     }
 }
 
-fn segments(header: &FileHeader64<Le>, data: &[u8]) -> Result<Vec<Segment>, Error> {
+fn segments(header: &FileHeader64<Le>, source: Source<'_>) -> Result<Vec<Segment>, Error> {
     let broken = |_| Error::malformed("the program headers", 0);
-    let headers = header.program_headers(Le, data).map_err(broken)?;
-    if headers.len() > MAX_HEADERS {
+    if header.phnum(Le, source).map_err(broken)? > MAX_HEADERS {
         return Err(Error::malformed("too many program headers", 0));
     }
+    let headers = header.program_headers(Le, source).map_err(broken)?;
     let mut segments = Vec::new();
     for p in headers.iter().filter(|p| p.p_type(Le) == PT_LOAD) {
         let (address, offset, size) = (p.p_vaddr(Le), p.p_offset(Le), p.p_filesz(Le));
-        let end = offset.checked_add(size).filter(|end| *end <= data.len() as u64);
+        let end = offset.checked_add(size).filter(|end| *end <= source.len());
         if end.is_none() || address.checked_add(size).is_none() {
             return Err(Error::malformed("a segment that ends outside of the file", offset));
         }
@@ -168,17 +212,19 @@ fn segments(header: &FileHeader64<Le>, data: &[u8]) -> Result<Vec<Segment>, Erro
     Ok(segments)
 }
 
-fn sections<'a>(header: &FileHeader64<Le>, data: &'a [u8]) -> Result<Vec<Section<'a>>, Error> {
+fn sections<'a>(header: &FileHeader64<Le>, source: Source<'a>) -> Result<Vec<Section<'a>>, Error> {
     let broken = |_| Error::malformed("the section headers", header.e_shoff.get(Le));
-    let table = header.sections(Le, data).map_err(broken)?;
-    if table.len() > MAX_HEADERS {
+    if header.shnum(Le, source).map_err(broken)? > MAX_HEADERS {
         return Err(Error::malformed("too many sections", header.e_shoff.get(Le)));
     }
+    let table = header.sections(Le, source).map_err(broken)?;
     let mut sections = Vec::new();
     for s in table.iter().filter(|s| s.sh_type(Le) != SHT_NOBITS) {
         let name = table.section_name(Le, s).ok().and_then(|name| std::str::from_utf8(name).ok());
-        if let (Some(name), Ok(bytes)) = (name, s.data(Le, data)) {
-            sections.push(Section { name, address: s.sh_addr(Le), bytes });
+        let (offset, size) = (s.sh_offset(Le), s.sh_size(Le));
+        let is_there = offset.checked_add(size).is_some_and(|end| end <= source.len());
+        if let Some(name) = name.filter(|_| is_there) {
+            sections.push(Section { name, address: s.sh_addr(Le), offset, size });
         }
     }
     Ok(sections)

@@ -53,8 +53,7 @@ pub(super) fn find<'e>(image: &'e Image<'e>, module: &'e Module, concrete: &[Typ
     match module.links {
         Links::Listed => {
             let Some(section) = image.section(".itablink") else { return Ok(found) };
-            let count = section.bytes.len() / 8;
-            for place in (0u64..).take(count).map(|index| section.address.wrapping_add(8 * index)) {
+            for place in (0..section.size / 8).map(|index| section.address.wrapping_add(8 * index)) {
                 take(image.pointer(place)?)?;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Reads what Go itself needs at run time and what therefore survives `-s -w`: `.gopclntab`, moduledata, type descriptors. The input is
 //! hostile by assumption: every offset is checked, every loop is bounded by the size of the file, nothing is allocated by a number that
-//! the file states. Only the pages that a question needs are touched, so that a memory-mapped kubelet costs little.
+//! the file states, and what all questions cost together is bounded. Only what a question needs is read, so that a kubelet costs little.
 
 mod buildinfo;
 mod fuzz;
@@ -12,6 +12,7 @@ mod maps;
 mod module;
 mod pclntab;
 mod relocations;
+mod source;
 mod typelinks;
 mod types;
 
@@ -22,6 +23,7 @@ pub use image::Architecture;
 pub use itabs::{Itab, METHODS};
 pub use maps::MapShape;
 pub use pclntab::Function;
+pub use source::{Pages, Refusal, Source};
 pub use typelinks::Named;
 pub use types::{Field, Kind, Type};
 
@@ -37,9 +39,9 @@ pub struct Executable<'a> {
 }
 
 impl<'a> Executable<'a> {
-    /// Finds Go's tables in the bytes of an ELF file. Cheap: reads headers only.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let image = Image::parse(bytes)?;
+    /// Finds Go's tables in an ELF file. Cheap: reads headers only.
+    pub fn parse(source: impl Into<Source<'a>>) -> Result<Self, Error> {
+        let image = Image::parse(source.into())?;
         let header = pclntab::Header::find(&image)?;
         let module = Module::find(&image, &header)?;
         let functions = Functions::new(&image, &header, module.text)?;
@@ -117,5 +119,20 @@ pub enum Error {
 impl Error {
     fn malformed(what: &'static str, address: u64) -> Self {
         Self::Malformed { what, address }
+    }
+}
+
+impl Refusal {
+    /// The error of a question about an address.
+    fn at(self, address: u64) -> Error {
+        match self {
+            Self::Outside => Error::malformed("a reference to outside of the file", address),
+            Self::TooMuch => Error::Unsupported(
+                "reading the executable takes more time or memory than any kubelet does, so it is given up; compare the file with the one that was released",
+            ),
+            Self::Unreadable => Error::Unsupported(
+                "the executable cannot be read, or became shorter while it was read; it is tried again at the next start of it",
+            ),
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! `runtime.moduledata`: where text and types begin (`runtime/symtab.go`).
 
-use super::{Error, image::Image, pclntab::Header};
+use super::{
+    Error,
+    image::Image,
+    pclntab::Header,
+    relocations::{Relocations, entries},
+};
 
 /// What is needed of moduledata.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ const ITABS_SIZE_127: u64 = 328;
 
 impl Module {
     pub(super) fn find(image: &Image<'_>, header: &Header<'_>) -> Result<Self, Error> {
-        let places = candidates(image, header.address);
+        let places = candidates(image, header.address)?;
         places
             .into_iter()
             .find_map(|address| Self::read(image, header, address).ok().flatten())
@@ -79,20 +84,30 @@ impl Module {
 }
 
 /// Where moduledata may be: its own section since Go 1.26; before, wherever in the data a pointer to the function table is.
-fn candidates(image: &Image<'_>, pclntab: u64) -> Vec<u64> {
+fn candidates(image: &Image<'_>, pclntab: u64) -> Result<Vec<u64>, Error> {
     if let Some(section) = image.section(".go.module") {
-        return vec![section.address];
+        return Ok(vec![section.address]);
     }
     let mut places = Vec::new();
-    if let Some(relocations) = image.relocations() {
-        places.extend(relocations.places_of(pclntab).take(MAX_CANDIDATES));
+    let mut take = |place: u64| {
+        if places.len() < MAX_CANDIDATES {
+            places.push(place);
+        }
+    };
+    if let Some(section) = image.relocations().and_then(Relocations::section) {
+        let whole = section.size / 24 * 24;
+        image.scan(section, 0..whole, |_, piece| {
+            entries(piece).filter(|[_, _, addend]| *addend == pclntab).for_each(|[place, ..]| take(place));
+        })?;
     }
     for section in [".noptrdata", ".data"].into_iter().filter_map(|name| image.section(name)) {
-        let (words, _) = section.bytes.as_chunks::<8>();
-        let hits = words.iter().zip(0u64..).filter(|(word, _)| u64::from_le_bytes(**word) == pclntab);
-        places.extend(hits.map(|(_, index)| section.address.wrapping_add(8 * index)).take(MAX_CANDIDATES));
+        image.scan(&section, 0..section.size, |start, piece| {
+            let (words, _) = piece.as_chunks::<8>();
+            let hits = words.iter().zip(0u64..).filter(|(word, _)| u64::from_le_bytes(**word) == pclntab);
+            hits.for_each(|(_, index)| take(section.address.wrapping_add(start + 8 * index)));
+        })?;
     }
-    places
+    Ok(places)
 }
 
 /// A real executable has one or two pointers to its function table.

@@ -1,49 +1,73 @@
 //! The pointers of a position-independent executable: they exist only as relocations that the loader applies.
 
-use super::image::{Architecture, Section};
+use super::{
+    Error, Source,
+    image::{Architecture, Section},
+};
 
 /// The relative relocations of an executable, to be looked up one by one.
 ///
 /// A kubelet has 340,000 of them. Go's linker writes them package by package, in no order of addresses, so an index is needed: eight
 /// bytes for each entry of 24 that is really in the file.
 pub(super) struct Relocations<'a> {
-    entries: &'a [[u8; ENTRY]],
+    section: Option<Section<'a>>,
     /// Where each writes, and which it is; sorted. Go links below 4 GiB; what claims to write above is left out.
     index: Vec<(u32, u32)>,
 }
 
 /// Bytes of an `Elf64_Rela`: place, type and symbol, addend.
 const ENTRY: usize = 24;
+/// Where in it the addend is.
+pub(super) const ADDEND: u64 = 16;
+/// Three times as many as a kubelet has.
+const MAX_ENTRIES: u64 = 1 << 20;
 
 impl<'a> Relocations<'a> {
-    pub(super) fn index(sections: &[Section<'a>], architecture: Architecture) -> Self {
+    pub(super) fn index(source: Source<'a>, sections: &[Section<'a>], architecture: Architecture) -> Result<Self, Error> {
         let relative = match architecture {
             Architecture::X86_64 => object::elf::R_X86_64_RELATIVE,
             Architecture::Aarch64 => object::elf::R_AARCH64_RELATIVE,
         };
-        let section = sections.iter().find(|s| s.name == ".rela" || s.name == ".rela.dyn");
-        let (entries, _) = section.map_or(&[][..], |s| s.bytes).as_chunks();
-        let numbered = entries.iter().zip(0u32..).filter(|(entry, _)| words(entry)[1] == u64::from(relative.0));
-        let mut index: Vec<_> = numbered.filter_map(|(entry, number)| Some((u32::try_from(words(entry)[0]).ok()?, number))).collect();
+        let Some(section) = sections.iter().find(|s| s.name == ".rela" || s.name == ".rela.dyn").copied() else {
+            return Ok(Self { section: None, index: Vec::new() });
+        };
+        let count = section.size / ENTRY as u64;
+        if count > MAX_ENTRIES {
+            return Err(Error::malformed("too many relocations", section.address));
+        }
+        let mut index = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
+        let mut number = 0u32;
+        let range = section.offset..section.offset.saturating_add(count * ENTRY as u64);
+        let scanned = source.scan(range, |_, piece| {
+            for [place, kind, _] in entries(piece) {
+                if let Some(place) = u32::try_from(place).ok().filter(|_| kind == u64::from(relative.0)) {
+                    index.push((place, number));
+                }
+                number += 1;
+            }
+        });
+        scanned.map_err(|refusal| refusal.at(section.address))?;
         index.sort_unstable();
-        Self { entries, index }
+        Ok(Self { section: Some(section), index })
     }
 
-    /// What the loader will write at an address.
-    pub(super) fn addend_at(&self, address: u64) -> Option<u64> {
+    /// The offset in the file of the relocation that writes at an address.
+    pub(super) fn entry_at(&self, address: u64) -> Option<u64> {
         let place = u32::try_from(address).ok()?;
         let first = self.index.partition_point(|(at, _)| *at < place);
-        self.index.get(first).filter(|(at, _)| *at == place).and_then(|(_, number)| self.addend(*number))
+        let (_, number) = self.index.get(first).filter(|(at, _)| *at == place)?;
+        Some(self.section?.offset + u64::from(*number) * ENTRY as u64)
     }
 
-    /// Every address where the loader will write `target`.
-    pub(super) fn places_of(&self, target: u64) -> impl Iterator<Item = u64> {
-        self.index.iter().filter(move |(_, number)| self.addend(*number) == Some(target)).map(|(place, _)| u64::from(*place))
+    /// Where they are.
+    pub(super) fn section(&self) -> Option<&Section<'a>> {
+        self.section.as_ref()
     }
+}
 
-    fn addend(&self, number: u32) -> Option<u64> {
-        self.entries.get(usize::try_from(number).ok()?).map(|entry| words(entry)[2])
-    }
+/// The words of each whole entry of a piece: place, type and symbol, addend.
+pub(super) fn entries(piece: &[u8]) -> impl Iterator<Item = [u64; 3]> {
+    piece.as_chunks::<ENTRY>().0.iter().map(words)
 }
 
 fn words(entry: &[u8; ENTRY]) -> [u64; 3] {

@@ -45,18 +45,18 @@ pub(super) fn find<'e, const N: usize>(
 /// Searches the section `.typelink`, whose offsets are sorted by the strings of the types.
 fn find_listed<'e>(image: &'e Image<'e>, module: &'e Module, (package, name): (&str, &str)) -> Result<Option<Named<'e>>, Error> {
     let Some(section) = image.section(".typelink") else { return Ok(None) };
-    let (offsets, _) = section.bytes.as_chunks::<4>();
-    let linked = |index: usize| {
-        let address = module.types.wrapping_add(u64::from(u32::from_le_bytes(offsets[index])));
-        Type::at(image, module, address)
+    let count = section.size / 4;
+    let linked = |index: u64| {
+        let offset = image.int(section.address.wrapping_add(4 * index))?;
+        Type::at(image, module, module.types.wrapping_add(u64::from(offset)))
     };
     let pointer_name = format!("*{name}");
-    let (mut low, mut high) = (0, offsets.len());
+    let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
         if linked(middle)?.name()? < pointer_name.as_str() { low = middle + 1 } else { high = middle }
     }
-    for index in low..offsets.len() {
+    for index in low..count {
         let candidate = linked(index)?;
         if candidate.name()? != pointer_name {
             break;

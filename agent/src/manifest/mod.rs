@@ -1,6 +1,7 @@
 //! Manifests: YAML or JSON text, as `helm template`, `kubectl get -o yaml` or an editor leave it, to the RBAC objects in it, each with its
 //! place. Pure but for `input`.
 
+mod fuzz;
 mod input;
 mod merge;
 mod read;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use crate::rbac::{Binding, Role};
 
+pub use fuzz::fuzz_entry;
 pub use input::{InputError, read};
 pub use merge::{Objects, Unsure};
 

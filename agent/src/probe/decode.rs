@@ -176,6 +176,13 @@ fn socket(fields: Fields<'_>, time: Timestamp, tgid: u32) -> Result<Socket, Deco
     })
 }
 
+/// The process that a record is of, in the agent's PID namespace; `None` for connections, which are anybody's, and for what is no record.
+pub fn sender(record: &Bytes) -> Option<u32> {
+    let fields = Fields(record);
+    let is_socket = fields.u8(offset_of!(wire::Header, kind)).ok()? == wire::Kind::Socket as u8;
+    if is_socket { None } else { fields.u32(offset_of!(wire::Header, tgid)).ok() }
+}
+
 /// What a request asked for, as far as the kernel programs looked. A path that they could not read is none that is known.
 fn guarded(path: u8) -> Result<Option<Endpoint>, DecodeError> {
     const KNOWN: [(wire::Guarded, Endpoint); 5] = [

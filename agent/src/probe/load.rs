@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray},
     programs::{
         ProgramError, RawTracePoint, UProbe,
+        raw_trace_point::RawTracePointLink,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
@@ -17,7 +18,7 @@ use crate::causes::in_one_line;
 use crate::gobin::Architecture;
 use crate::target::plan::Plan;
 
-use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
+use super::{BtfError, NoWay, Rings, Way, kernel_log, kernel_log::KernelLog, kernel_offsets};
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
@@ -36,17 +37,40 @@ pub enum ProbeError {
     /// `/proc` does not tell the agent's own PID namespace.
     #[error("cannot read /proc/self/ns/pid: {0}; kubewitness needs /proc")]
     NoPidNamespace(#[source] io::Error),
+    /// The kernel has no way to put programs on instructions, or not for this process.
+    #[error(transparent)]
+    NoWay(#[from] NoWay),
+    /// The kernel did not put a program on its instructions.
+    #[error(
+        "the kernel did not attach the program `{program}` by {way}: {}; where the rights are there, another tool may have a probe with a \
+         counter (a USDT semaphore) on the same instruction, of which the kernel's log tells: take that off first",
+        in_one_line(.source)
+    )]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// How it was tried.
+        way: Way,
+        /// The kernel's words.
+        source: ProgramError,
+    },
     /// The kernel did not take the programs or maps.
-    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.0))]
+    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", in_one_line(.0))]
     Load(#[source] EbpfError),
     /// The kernel did not take one program.
-    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.source))]
+    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", brief(.source))]
     Program {
         /// The program.
         program: &'static str,
         /// The kernel's words.
         source: ProgramError,
     },
+    /// The kernel lets no program read its memory.
+    #[error(
+        "the kernel lets no program read its memory, so no socket and no namespace: it is locked down in mode `confidentiality` \
+         (/sys/kernel/security/lockdown); start the node with lockdown=integrity or without"
+    )]
+    LockedDown,
     /// A map of the programs could not be used.
     #[error("a map of the kernel programs cannot be used: {}", in_one_line(.0))]
     Map(#[from] MapError),
@@ -62,21 +86,28 @@ pub enum ProbeError {
 /// instruction must not be hit before those that follow it can be, else a request is seen half.
 const PROGRAMS: [&str; 4] = ["end", "answer", "check", "request"];
 
+/// The program on the tracepoint of connections.
+const SOCKET: &str = "socket";
+
 /// The loaded programs.
 pub struct Probes {
     ebpf: Ebpf,
+    way: Way,
+    connections: Option<RawTracePointLink>,
     sites: Array<MapData, Plain<wire::Site>>,
     free: BTreeSet<u32>,
     counters: PerCpuArray<MapData, u64>,
     owners: HashMap<MapData, u32, u32>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
+    disbelieved: HashMap<MapData, u32, u8>,
     log: KernelLog,
     /// The number of the next attachment.
     next: u32,
 }
 
 /// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
+#[derive(Default)]
 pub struct Attachment {
     /// No other one has or had it.
     number: u32,
@@ -96,8 +127,8 @@ impl Counts {
 }
 
 impl Probes {
-    /// Loads the programs and starts to watch connections on `ports`.
-    pub fn load(ports: &[u16]) -> Result<(Self, Rings), ProbeError> {
+    /// Loads the programs, to be put on instructions in this way, and starts to watch connections on `ports`.
+    pub fn load(ports: &[u16], way: Way) -> Result<(Self, Rings), ProbeError> {
         let btf = std::fs::read(BTF).map_err(ProbeError::NoBtf)?;
         let mut kernel = kernel_offsets(&btf)?;
         for (slot, port) in kernel.ports.iter_mut().zip(ports) {
@@ -109,9 +140,9 @@ impl Probes {
         loader.override_global("KERNEL", &kernel, true);
         let level = kernel_log::level();
         loader.override_global(aya_log::LEVEL, &level, true);
-        let mut ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
+        let mut ebpf = loader.load(&way.object(OBJECT)).map_err(ProbeError::Load)?;
         for program in PROGRAMS {
-            uprobe(&mut ebpf, program)?.load().map_err(|source| ProbeError::Program { program, source })?;
+            uprobe(&mut ebpf, program)?.load().map_err(|source| refused(program, source))?;
         }
         let this = Self {
             sites: Array::try_from(take(&mut ebpf, "SITES")?)?,
@@ -120,9 +151,12 @@ impl Probes {
             owners: HashMap::try_from(take(&mut ebpf, "OWNERS")?)?,
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
+            disbelieved: HashMap::try_from(take(&mut ebpf, "DISBELIEVED_PIDS")?)?,
             log: KernelLog::new(&mut ebpf),
+            connections: None,
             next: 1,
             ebpf,
+            way,
         };
         Self::finish(this)
     }
@@ -133,12 +167,29 @@ impl Probes {
             take(&mut self.ebpf, "ROUTINE")?.try_into()?,
             take(&mut self.ebpf, "SOCKETS")?.try_into()?,
         );
-        let wrap = |source| ProbeError::Program { program: "socket", source };
-        let program = self.ebpf.program_mut("socket").ok_or(ProbeError::Map(missing("socket")))?;
-        let socket: &mut RawTracePoint = program.try_into().map_err(wrap)?;
-        socket.load().map_err(wrap)?;
-        socket.attach("inet_sock_set_state").map_err(wrap)?;
+        self.socket()?.load().map_err(|source| refused(SOCKET, source))?;
+        self.watch_sockets()?;
         Ok((self, rings))
+    }
+
+    /// How the programs are put on instructions.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Attaches to the tracepoint of connections, once more if it was attached already.
+    pub fn watch_sockets(&mut self) -> Result<(), ProbeError> {
+        // The old one goes first: both at once would report each connection twice.
+        self.connections = None;
+        let program = self.socket()?;
+        let id = program.attach("inet_sock_set_state").map_err(socket_error)?;
+        self.connections = Some(program.take_link(id).map_err(socket_error)?);
+        Ok(())
+    }
+
+    fn socket(&mut self) -> Result<&mut RawTracePoint, ProbeError> {
+        let program = self.ebpf.program_mut(SOCKET).ok_or(ProbeError::Map(missing(SOCKET)))?;
+        program.try_into().map_err(socket_error)
     }
 
     /// Believes every process in a network namespace, by the namespace's inode.
@@ -160,6 +211,17 @@ impl Probes {
         // It was there unless it was never believed, or never asked.
         let _absent = self.pids.remove(&pid);
         let _absent = self.owners.remove(&pid);
+    }
+
+    /// Ignores a process, although it lives in a network namespace that is believed; to be undone when it ends.
+    pub fn ignore_process(&mut self, pid: u32) -> Result<(), ProbeError> {
+        Ok(self.disbelieved.insert(&pid, &1, 0)?)
+    }
+
+    /// No longer ignores a process.
+    pub fn heed_process(&mut self, pid: u32) {
+        // It was there unless it was never ignored.
+        let _absent = self.disbelieved.remove(&pid);
     }
 
     /// Attaches to an executable as planned: to the file, so every process that runs it is covered from its first request.
@@ -191,7 +253,7 @@ impl Probes {
             }
             let probe = uprobe(&mut self.ebpf, program)?;
             let link = probe.attach(points, file, UProbeScope::AllProcesses).and_then(|id| probe.take_link(id));
-            attachment.links.push(link.map_err(|source| ProbeError::Program { program, source })?);
+            attachment.links.push(link.map_err(|source| ProbeError::Attach { program, way: self.way, source })?);
         }
         Ok(())
     }
@@ -241,9 +303,41 @@ fn pid_namespace() -> io::Result<(u64, u64)> {
     Ok((u64::from(major) << 20 | u64::from(minor), namespace.ino()))
 }
 
+fn socket_error(source: ProgramError) -> ProbeError {
+    ProbeError::Program { program: SOCKET, source }
+}
+
 fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, ProbeError> {
     let found = ebpf.program_mut(program).ok_or(ProbeError::Map(missing(program)))?;
     found.try_into().map_err(|source| ProbeError::Program { program, source })
+}
+
+/// A kernel that is locked down has the helper that reads its memory no more, and says so in the verifier's words.
+fn refused(program: &'static str, source: ProgramError) -> ProbeError {
+    match &source {
+        ProgramError::LoadError { verifier_log, .. } if last_word(&verifier_log.to_string()).contains("bpf_probe_read_kernel") => {
+            ProbeError::LockedDown
+        }
+        _ => ProbeError::Program { program, source },
+    }
+}
+
+/// The error, and of the verifier's log, which is long, what it says last.
+fn brief(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => match last_word(&verifier_log.to_string()) {
+            "" => io_error.to_string(),
+            said => format!("{io_error}: {said}"),
+        },
+        other => in_one_line(other),
+    }
+}
+
+/// What a verifier says before its statistics.
+fn last_word(log: &str) -> &str {
+    let statistics = ["verification time", "stack depth", "processed ", "mark_read", "insns ", "subprog"];
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty() && !statistics.iter().any(|begin| line.starts_with(begin)));
+    lines.next_back().unwrap_or_default()
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, ProbeError> {
@@ -269,3 +363,16 @@ unsafe impl Pod for Plain<wire::Kernel> {}
 
 const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 5 * 8 + 36 * 4);
 const _: () = assert!(size_of::<wire::Kernel>() == 2 * 8 + 12 * 4 + 4 * 2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_last_word_is_found_before_its_statistics() {
+        let log = "0: R1=ctx() R10=fp0\n255: (79) r9 = *(u64 *)(r10 -120)\ninvalid read from stack R10 off=-120 size=8\n\
+                   verification time 2683 usec\nstack depth 112+0\nprocessed 156 insns (limit 1000000) mark_read 8\n\n";
+        assert_eq!(last_word(log), "invalid read from stack R10 off=-120 size=8");
+        assert_eq!(last_word(""), "");
+    }
+}

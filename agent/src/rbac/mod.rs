@@ -6,6 +6,7 @@
 mod answer;
 pub mod builtin;
 pub mod cluster;
+mod fuzz;
 mod mirror;
 mod object;
 mod packed;
@@ -19,6 +20,7 @@ mod sequences;
 mod tests;
 
 pub use answer::{Answer, Evidence, Grounds, Obscure, Question, Who};
+pub use fuzz::fuzz_entry;
 pub use mirror::{Kind, Mirror, Update};
 pub use object::{Malformed, Object};
 pub use reach::{ByRule, Doubt, Holder, Reach};

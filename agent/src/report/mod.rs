@@ -10,6 +10,7 @@ mod diff;
 pub mod document;
 mod events;
 mod files;
+mod fuzz;
 mod grants;
 pub mod manifest;
 mod names;

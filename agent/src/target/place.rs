@@ -84,7 +84,7 @@ fn relative(root: &Path, path: &Path) -> String {
 
 /// The UID in a cgroup path of the kubelet (`pkg/kubelet/cm/pod_container_manager_linux.go`): `…/pod<uid>/…` with the cgroupfs driver,
 /// `…-pod<uid with _ for ->.slice/…` with systemd. A static pod's UID is a hash of 32 hexadecimal digits.
-fn pod_uid(paths: &str) -> Option<String> {
+pub(super) fn pod_uid(paths: &str) -> Option<String> {
     let mut parts = paths.lines().flat_map(|line| line.split('/'));
     parts.find_map(|part| {
         let part = part.strip_suffix(".slice").unwrap_or(part);

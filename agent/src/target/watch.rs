@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    io,
+    io, mem,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -13,16 +13,21 @@ use thiserror::Error;
 
 use super::{
     executable,
+    file::ExecutableFile,
     find::FileId,
     plan::{Plan, PlanError, plan},
+    presence::bare_sites,
 };
-use crate::probe::{Attachment, Lease, Mapped, ProbeError, Probes};
+use crate::probe::{Attachment, Lease, ProbeError, Probes};
 
 /// Executables that stay attached after their last process ended, so that a restart has no gap.
 const IDLE_FILES: usize = 4;
 
 /// Executables that are remembered as no kubelets: whoever listens again and again must not keep the agent busy with reading files.
 const OTHER_FILES: usize = 64;
+
+/// Processes that ended and are remembered.
+const DEPARTED: usize = 64;
 
 /// Why a process is not watched.
 #[derive(Debug, Error)]
@@ -60,6 +65,8 @@ pub enum AdoptError {
 pub struct Status {
     /// The plans of the executables that are attached and run.
     pub attached: Vec<Plan>,
+    /// How many processes run them.
+    pub processes: usize,
     /// Why the last process that should have been watched is not.
     pub refused: Option<String>,
 }
@@ -73,12 +80,48 @@ struct Target {
     lease: Option<Lease>,
 }
 
+impl Target {
+    /// The functions whose probes are gone from the memory of one of its processes.
+    fn bare(&self) -> io::Result<Vec<String>> {
+        let mut bare = Vec::new();
+        for (pid, _) in &self.processes {
+            bare.extend(bare_sites(*pid, &self.plan.sites)?.into_iter().map(|site| site.symbol.clone()));
+        }
+        Ok(bare)
+    }
+
+    fn attach_anew(&mut self, probes: &mut Probes) -> Result<(), String> {
+        let Some((pid, _)) = self.processes.first() else { return Ok(()) };
+        // The new ones come after the old ones are gone: both at once would report each request twice.
+        probes.detach(mem::take(&mut self.attachment));
+        self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
+        for (pid, _) in &self.processes {
+            probes.assign(*pid, &self.attachment).map_err(|error| error.to_string())?;
+        }
+        match self.bare().unwrap_or_default().first() {
+            Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the probes are where they should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Functions whose probes were gone, and are back.
+    pub mended: Vec<String>,
+    /// Why that could not be seen.
+    pub unknown: Option<String>,
+}
+
 /// The kubelets of this node.
 #[derive(Default)]
 pub struct Kubelets {
     targets: Vec<Target>,
     refused: Option<String>,
     others: VecDeque<(FileId, PlanError)>,
+    /// Processes that ended last: what they did may still be on its way.
+    departed: VecDeque<u32>,
     /// The files that were found in the places of those that run, when that was last looked at.
     successors: Vec<FileId>,
 }
@@ -174,7 +217,11 @@ impl Kubelets {
         if let Some((_, error)) = self.others.iter().find(|(other, _)| *other == file) {
             return Ok(Err(error.clone()));
         }
-        let planned = plan(&Mapped::open(path)?);
+        let executable = ExecutableFile::open(path)?;
+        let planned = plan(&executable);
+        if executable.id() != file || !executable.is_unchanged() {
+            return Err(io::Error::other("it changed while it was read; it is looked at again when it listens again"));
+        }
         if let Err(error) = &planned {
             self.others.truncate(OTHER_FILES - 1);
             self.others.push_front((file, error.clone()));
@@ -198,14 +245,41 @@ impl Kubelets {
         }
     }
 
+    /// Looks whether the probes are in the memory of each kubelet, and puts back those that are gone.
+    ///
+    /// # Errors
+    /// If they cannot be put back, with the reason.
+    pub fn mend(&mut self, probes: &mut Probes) -> Result<Presence, String> {
+        let mut presence = Presence::default();
+        for target in self.targets.iter_mut().filter(|target| !target.processes.is_empty()) {
+            match target.bare() {
+                Err(error) => presence.unknown = Some(error.to_string()),
+                Ok(bare) if bare.is_empty() => {}
+                Ok(bare) => {
+                    target.attach_anew(probes)?;
+                    presence.mended.extend(bare);
+                }
+            }
+        }
+        Ok(presence)
+    }
+
     /// Descriptors that become readable when a watched process ends, with its id.
     pub fn lives(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
         self.targets.iter().flat_map(|target| &target.processes).map(|(pid, life)| (*pid, life.as_fd()))
     }
 
+    /// Whether a process is watched, or was a moment ago.
+    pub fn knows(&self, pid: u32) -> bool {
+        let watched = |target: &Target| target.processes.iter().any(|(its, _)| *its == pid);
+        self.targets.iter().any(watched) || self.departed.contains(&pid)
+    }
+
     /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless it could
     /// be written to meanwhile.
     pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
+        self.departed.truncate(DEPARTED - 1);
+        self.departed.push_front(pid);
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
             let before = target.processes.len();
@@ -225,7 +299,8 @@ impl Kubelets {
     /// What is watched now.
     pub fn status(&self) -> Status {
         let attached = self.targets.iter().filter(|target| !target.processes.is_empty()).map(|target| target.plan.clone()).collect();
-        Status { attached, refused: self.refused.clone() }
+        let processes = self.targets.iter().map(|target| target.processes.len()).sum();
+        Status { attached, processes, refused: self.refused.clone() }
     }
 }
 

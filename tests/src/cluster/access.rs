@@ -1,13 +1,14 @@
 //! Objects and identities for tests: manifests, pods, `ServiceAccounts`, their tokens and their rights.
 
-use std::fmt;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
+use std::{fmt, fs};
 
 use serde_json::{Value, json};
 
 use super::up::wait;
-use super::{Cluster, ClusterError, config, run};
+use super::{Cluster, ClusterError, at, config, pki, run};
 
 /// A bearer token. Neither `Debug` nor any other formatting shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,6 +64,25 @@ impl Cluster {
         }
         let output = run(&mut command)?;
         Ok(Token(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+    }
+
+    /// The certificate and the key, as PEM, of a client of this name and in these groups, whatever characters they hold.
+    pub fn client_certificate(&self, user: &str, groups: &[&str]) -> Result<(String, String), ClusterError> {
+        pki::client(&self.layout, user, groups)
+    }
+
+    /// Writes a kubeconfig with which a program reaches the API server with a token.
+    pub fn write_kubeconfig(&self, path: &Path, token: &Token) -> Result<(), ClusterError> {
+        let server = format!("https://{}:6443", self.address());
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": server, "certificate-authority": self.ca()}}],
+            "users": [{"name": "u", "user": {"token": token.expose()}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        });
+        fs::write(path, config.to_string()).map_err(at(path))
     }
 
     /// Gives a `ServiceAccount` these verbs on these cluster-wide resources, such as `nodes/proxy`, with a `ClusterRole` and a

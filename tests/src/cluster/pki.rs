@@ -14,11 +14,9 @@ use super::{ClusterError, NODE, at};
 /// Writes `pki/NAME.crt` and `pki/NAME.key` for every party, and the key pair that signs `ServiceAccount` tokens as
 /// `pki/service-accounts.key` and `.pub`.
 pub(super) fn create(layout: &Layout, address: Ipv4Addr) -> Result<(), ClusterError> {
-    let mut authority = CertificateParams::new([])?;
-    authority.distinguished_name.push(DnType::CommonName, "kubewitness testbed");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    write(&layout.key("ca"), &key.serialize_pem())?;
+    let authority = authority(key)?;
     write(&layout.certificate("ca"), &authority.pem())?;
 
     let (node, node_user) = (address.to_string(), format!("system:node:{NODE}"));
@@ -49,6 +47,30 @@ pub(super) fn create(layout: &Layout, address: Ipv4Addr) -> Result<(), ClusterEr
     let tokens = KeyPair::generate()?;
     write(&layout.key("service-accounts"), &tokens.serialize_pem())?;
     write(&layout.path("pki/service-accounts.pub"), &tokens.public_key_pem())
+}
+
+/// The cluster's CA. Made twice of the same key it is the same to whoever verifies.
+fn authority(key: KeyPair) -> Result<CertifiedIssuer<'static, KeyPair>, ClusterError> {
+    let mut authority = CertificateParams::new([])?;
+    authority.distinguished_name.push(DnType::CommonName, "kubewitness testbed");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    Ok(CertifiedIssuer::self_signed(authority, key)?)
+}
+
+/// The certificate and the key of a client, as PEM. The names may be anything.
+pub(super) fn client(layout: &Layout, user: &str, groups: &[&str]) -> Result<(String, String), ClusterError> {
+    let path = layout.key("ca");
+    let authority = authority(KeyPair::from_pem(&fs::read_to_string(&path).map_err(at(&path))?)?)?;
+    let mut client = CertificateParams::new([])?;
+    client.distinguished_name = rcgen::DistinguishedName::new();
+    client.distinguished_name.push(DnType::CommonName, user);
+    for group in groups {
+        client.distinguished_name.push(DnType::OrganizationName, *group);
+    }
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    Ok((client.signed_by(&key, &authority)?.pem(), key.serialize_pem()))
 }
 
 /// Readable by root alone, like any key.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod debian;
+pub mod scene;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -9,22 +9,22 @@ use crate::arch::Arch;
 use crate::project;
 
 /// A crate with its version: the name by which others refer to it.
-pub(super) type Name = String;
+pub(crate) type Name = String;
 
 /// A crate that is in the binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Crate {
-    pub(super) name: String,
-    pub(super) version: String,
+pub(crate) struct Crate {
+    pub(crate) name: String,
+    pub(crate) version: String,
     /// An SPDX expression.
-    pub(super) licence: Option<String>,
+    pub(crate) licence: Option<String>,
     /// SHA-256 of the `.crate` file, as the lock file has it; crates of the workspace have none.
-    pub(super) checksum: Option<String>,
-    pub(super) uses: BTreeSet<Name>,
+    pub(crate) checksum: Option<String>,
+    pub(crate) uses: BTreeSet<Name>,
 }
 
 /// Every crate that is linked for a machine, by its name and version.
-pub(super) fn linked(arch: Arch) -> Result<BTreeMap<Name, Crate>> {
+pub(crate) fn linked(arch: Arch) -> Result<BTreeMap<Name, Crate>> {
     let agent = tree("kubewitness", arch.musl())?;
     let programs = tree("kubewitness-ebpf", "all")?;
     let lock = project::root().join("Cargo.lock");

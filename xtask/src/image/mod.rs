@@ -1,6 +1,6 @@
 //! `cargo xtask image`: the static binaries as an OCI image for each machine, with bills of materials beside it.
 
-mod inventory;
+pub(crate) mod inventory;
 mod notices;
 mod sbom;
 mod verify;

@@ -8,6 +8,8 @@ use crate::exchange::Gap;
 use crate::export::audit::AuditStage;
 use crate::judge::Finding;
 use crate::kubelet::{AccessKind, Endpoint, Subresource, Transport, Verb};
+use crate::selfcheck::Check;
+use crate::target::Disbelief;
 
 /// The ports that a kubelet serves its API on by default.
 const PORTS: [&str; 2] = ["10250", "10255"];
@@ -31,6 +33,10 @@ pub(super) fn create(metrics: &Metrics) {
     for class in LostRecords::ALL {
         metrics.records_lost.with_label_values(&[class.as_str()]);
     }
+    for check in Check::ALL {
+        metrics.self_check_failed.with_label_values(&[check.as_str()]);
+        metrics.self_check_mended.with_label_values(&[check.as_str()]);
+    }
     for class in [LostRecords::Routine, LostRecords::Priority] {
         metrics.unseen.with_label_values(&[class.as_str()]);
     }
@@ -40,6 +46,10 @@ pub(super) fn create(metrics: &Metrics) {
     for stage in AuditStage::WRITTEN {
         metrics.events.omitted.with_label_values(&[stage.as_str()]);
     }
+    for why in Disbelief::KINDS {
+        metrics.disbelieved.with_label_values(&[why]);
+    }
+    metrics.disbelieved_hits.with_label_values(&[] as &[&str]);
     for access in [AccessKind::Denied, AccessKind::Unauthenticated, AccessKind::Unchecked] {
         metrics.events.withheld.with_label_values(&[access.as_str()]);
     }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::Mutex;
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
 pub use self::events::{Rotations, SinkKind, SinkMetrics, WebhookMetrics};
 pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
@@ -18,7 +18,10 @@ pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 use self::events::EventFigures;
 use self::identities::Identities;
 use self::register::Register;
+use crate::inert::Inert;
 use crate::judge::{Finding, Stage, Verdict};
+use crate::selfcheck::Check;
+use crate::target::Disbelief;
 
 /// All metrics of the agent.
 pub struct Metrics {
@@ -34,10 +37,16 @@ pub struct Metrics {
     kubelet_info: IntGaugeVec,
     attached: IntGauge,
     rbac_synced: IntGauge,
+    self_check_failed: IntGaugeVec,
+    self_check_mended: IntCounterVec,
+    coverage_known: IntGauge,
+    uncovered: IntCounter,
     records_lost: IntCounterVec,
     unseen: IntCounterVec,
     incomplete: IntCounterVec,
     silent_connections: IntCounterVec,
+    disbelieved: IntCounterVec,
+    disbelieved_hits: IntCounterVec,
     events: EventFigures,
 }
 
@@ -130,7 +139,25 @@ impl Metrics {
                 "The kubelets that are watched: how (emulated, stepped, none), and whether they ask for finer rights than nodes/proxy.",
                 &["version", "go_version", "sites", "fine_grained_authz"],
             )?,
-            attached: register.gauge("kubewitness_attached", "1 while a kubelet is watched.")?,
+            attached: register.gauge("kubewitness_attached", "1 while a kubelet is watched, and no check of the agent itself has failed.")?,
+            self_check_failed: register.gauges(
+                "kubewitness_self_check_failed",
+                "1 while the agent knows that it does not see everything: its probes are gone from the kubelet's memory, connections are not told, the kubelet counts requests that were not seen, or its own loop does not turn.",
+                &["check"],
+            )?,
+            self_check_mended: register.counters(
+                "kubewitness_self_check_mended_total",
+                "How often the agent put right what it found wrong with itself; what happened meanwhile may not have been seen.",
+                &["check"],
+            )?,
+            coverage_known: register.gauge(
+                "kubewitness_coverage_known",
+                "1 while the kubelet's own counters are read and compared with what was seen.",
+            )?,
+            uncovered: register.counter(
+                "kubewitness_requests_uncovered_total",
+                "Requests that the kubelet counted and that no probe told of, at least.",
+            )?,
             rbac_synced: register.gauge("kubewitness_rbac_synced", "1 while the RBAC objects are known, 0 where they are not or are not watched.")?,
             records_lost: register.counters(
                 "kubewitness_records_lost_total",
@@ -147,6 +174,16 @@ impl Metrics {
                 "kubewitness_connections_without_request_total",
                 "Connections over which no request was seen, by why.",
                 &["reason"],
+            )?,
+            disbelieved: register.counters(
+                "kubewitness_disbelieved_processes_total",
+                "Processes that would like to be taken for the node's kubelet and are not believed, by why: in a pod, not root, in another network namespace, or gone before they could be looked at. Each time one is looked at counts.",
+                &["reason"],
+            )?,
+            disbelieved_hits: register.counters(
+                "kubewitness_disbelieved_hits_total",
+                "Probed instructions that were reached by processes that are not believed.",
+                &[],
             )?,
             events: EventFigures::register(&mut register)?,
             register,
@@ -205,14 +242,25 @@ impl Metrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
+    /// A process is not believed.
+    pub fn disbelieved(&self, why: &Disbelief) {
+        self.disbelieved.with_label_values(&[why.kind()]).inc();
+    }
+
+    /// The kernel programs' own count of hits in processes that are not believed, since they were loaded.
+    pub fn disbelieved_hits(&self, total: u64) {
+        let counter = self.disbelieved_hits.with_label_values(&[] as &[&str]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
     /// The kernel programs' own count of requests of which nothing arrived, since they were loaded.
     pub fn requests_unseen(&self, class: LostRecords, total: u64) {
         let counter = self.unseen.with_label_values(&[class.as_str()]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
-    /// The kubelets that are watched from now on.
-    pub fn kubelets(&self, kubelets: &[KubeletInfo]) {
+    /// The kubelets that are watched from now on, and whether the agent can be relied upon.
+    pub fn kubelets(&self, kubelets: &[KubeletInfo], well: bool) {
         self.kubelet_info.reset();
         for kubelet in kubelets {
             let fine_grained = kubelet.fine_grained_authz.map_or("unknown", |on| if on { "true" } else { "false" });
@@ -220,7 +268,27 @@ impl Metrics {
                 .with_label_values(&[kubelet.version.as_str(), &kubelet.go_version, kubelet.sites.as_str(), fine_grained])
                 .set(1);
         }
-        self.attached.set(i64::from(kubelets.iter().any(|kubelet| kubelet.sites != Sites::None)));
+        self.attached.set(i64::from(well && kubelets.iter().any(|kubelet| kubelet.sites != Sites::None)));
+    }
+
+    /// Whether a check of the agent itself has failed.
+    pub fn self_check(&self, check: Check, failed: bool) {
+        self.self_check_failed.with_label_values(&[check.as_str()]).set(i64::from(failed));
+    }
+
+    /// What was wrong was put right.
+    pub fn mended(&self, check: Check) {
+        self.self_check_mended.with_label_values(&[check.as_str()]).inc();
+    }
+
+    /// Whether the kubelet's own counters are compared with what was seen.
+    pub fn coverage_known(&self, known: bool) {
+        self.coverage_known.set(i64::from(known));
+    }
+
+    /// The kubelet counted requests that were not seen.
+    pub fn requests_uncovered(&self, requests: u64) {
+        self.uncovered.inc_by(requests);
     }
 
     /// Whether the RBAC objects are known.
@@ -242,8 +310,10 @@ impl Metrics {
     }
 
     fn identity(&self, name: &str) -> String {
+        // The text format escapes quotes and line ends alone, and a page of metrics is read in terminals too.
+        let name = Inert(name).to_string();
         let mut identities = self.identities.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        identities.label(name).to_owned()
+        identities.label(&name).to_owned()
     }
 }
 

@@ -149,7 +149,7 @@ fn kubelets_come_and_go() {
             .filter(|line| line.starts_with("kubewitness_kubelet") || line.starts_with("kubewitness_attached"))
             .collect()
     };
-    metrics.kubelets(&[info("v1.36.3", Sites::Emulated)]);
+    metrics.kubelets(&[info("v1.36.3", Sites::Emulated)], true);
     assert_eq!(
         of(&metrics),
         [
@@ -157,7 +157,7 @@ fn kubelets_come_and_go() {
             r#"kubewitness_kubelet_info{fine_grained_authz="true",go_version="go1.26.8",sites="emulated",version="v1.36.3"} 1"#
         ]
     );
-    metrics.kubelets(&[info("v1.37.2", Sites::None)]);
+    metrics.kubelets(&[info("v1.37.2", Sites::None)], true);
     assert_eq!(
         of(&metrics),
         [
@@ -165,7 +165,7 @@ fn kubelets_come_and_go() {
             r#"kubewitness_kubelet_info{fine_grained_authz="true",go_version="go1.26.8",sites="none",version="v1.37.2"} 1"#
         ]
     );
-    metrics.kubelets(&[]);
+    metrics.kubelets(&[], true);
     assert_eq!(of(&metrics), ["kubewitness_attached 0"]);
 }
 

@@ -3,8 +3,10 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use hyper::Uri;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
 use super::discreet::without_secrets;
@@ -16,6 +18,17 @@ pub struct ConnectOptions {
     pub kubeconfig: Option<PathBuf>,
     /// A context in it other than its current one.
     pub context: Option<String>,
+}
+
+/// A server other than the API server that takes the same credentials: a kubelet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Where it is, such as `https://192.0.2.7:10250`.
+    pub url: Uri,
+    /// A PEM file with those who vouch for its certificate; those of the API server's if there is none.
+    pub certificate_authority: Option<PathBuf>,
+    /// Whether any certificate is believed.
+    pub insecure: bool,
 }
 
 /// An API server, and the way to it. Nothing is sent before something is asked.
@@ -64,6 +77,19 @@ impl Connection {
         Client::try_from(config).map_err(|error| ConnectError::Unusable { name, why: without_secrets(&error) })
     }
 
+    /// A client for another server, with the same credentials.
+    pub(crate) async fn client_elsewhere(&self, elsewhere: &Elsewhere) -> Result<Client, ConnectError> {
+        let _present = rustls::crypto::ring::default_provider().install_default();
+        let (name, mut config) = self.config().await?;
+        config.cluster_url = elsewhere.url.clone();
+        config.tls_server_name = None;
+        config.accept_invalid_certs = elsewhere.insecure;
+        if let Some(file) = &elsewhere.certificate_authority {
+            config.root_cert = Some(certificates(file).map_err(|why| ConnectError::Unusable { name: file.display().to_string(), why })?);
+        }
+        Client::try_from(config).map_err(|error| ConnectError::Unusable { name, why: without_secrets(&error) })
+    }
+
     async fn config(&self) -> Result<(String, Config), ConnectError> {
         let Some((name, file)) = self.kubeconfig() else {
             let config = Config::incluster().map_err(ConnectError::Nowhere)?;
@@ -89,4 +115,10 @@ impl Connection {
         let named = || self.options.context.is_some().then(|| "~/.kube/config".to_owned());
         usual.or_else(named).map(|name| (name, None))
     }
+}
+
+/// The certificates of a PEM file, in DER.
+fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| error.to_string())?;
+    if read.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(read.iter().map(|der| der.to_vec()).collect()) }
 }

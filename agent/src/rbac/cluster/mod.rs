@@ -6,7 +6,7 @@ mod load;
 mod request;
 mod watch;
 
-pub use connect::{ConnectError, ConnectOptions, Connection};
+pub use connect::{ConnectError, ConnectOptions, Connection, Elsewhere};
 pub(crate) use discreet::without_secrets;
 pub use load::{Loaded, NodeVersion, load};
 pub use request::RequestError;

@@ -29,6 +29,7 @@ mod answer;
 mod client;
 mod error;
 mod fleet;
+mod fuzz;
 mod observe;
 mod queries;
 mod readings;
@@ -41,6 +42,7 @@ use jiff::Timestamp;
 
 pub use client::{Connection, Credentials};
 pub use error::PrometheusError;
+pub use fuzz::fuzz_entry;
 pub use secret::Secret;
 
 use self::{

@@ -6,6 +6,7 @@
 
 mod arm64;
 mod error;
+mod fuzz;
 mod layout;
 mod machine;
 mod report;
@@ -13,11 +14,12 @@ mod version;
 mod x86;
 
 pub use error::{Doubt, PlanError};
+pub use fuzz::fuzz_entry;
 pub use machine::{Attributes, Place};
 
 use kubewitness_wire::{Layout, Register, Site};
 
-use crate::gobin::{Architecture, Executable, Function};
+use crate::gobin::{Architecture, Executable, Function, Source};
 use machine::{Landing, Machine};
 
 /// All that is needed to observe one kubelet.
@@ -102,9 +104,9 @@ const FILTER: &str = "InstallAuthFilter.func1";
 const RECOVER: &str = "runtime.gorecover";
 const TRY_UPGRADE: &str = "k8s.io/apimachinery/pkg/util/proxy.(*UpgradeAwareHandler).tryUpgrade";
 
-/// Plans the executable in these bytes, typically memory-mapped.
-pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
-    let executable = Executable::parse(bytes)?;
+/// Plans an executable.
+pub fn plan<'a>(source: impl Into<Source<'a>>) -> Result<Plan, PlanError> {
+    let executable = Executable::parse(source)?;
     let functions = executable.functions(|name| is_filter(name) || is_closure(name) || version::tells(name) || SINGLE.contains(&name))?;
     let named = |symbol: &'static str| functions.iter().find(|f| f.name == symbol).ok_or(PlanError::Function { symbol });
     let serve_http = named(SERVE_HTTP).map_err(|_| PlanError::NotAKubelet)?;
@@ -143,8 +145,8 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
     Ok(Plan {
         kubelet_version: version::read(&executable, machine, &functions, &build),
         architecture: executable.architecture(),
-        go_version: build.go_version.to_owned(),
-        build_id: executable.build_id(),
+        go_version: if is_printable(build.go_version) { build.go_version } else { "?" }.to_owned(),
+        build_id: executable.build_id().filter(|id| is_printable(id)),
         sites,
         layout: facts.layout,
         notes,
@@ -155,7 +157,12 @@ pub fn plan(bytes: &[u8]) -> Result<Plan, PlanError> {
 const SINGLE: [&str; 5] = [SERVE_HTTP, DEFERRED, AUTHORIZE, TRY_UPGRADE, RECOVER];
 
 fn is_filter(name: &str) -> bool {
-    name.starts_with(SERVER) && name.ends_with(FILTER)
+    name.starts_with(SERVER) && name.ends_with(FILTER) && is_printable(name)
+}
+
+/// Whether a text of the executable can be shown anywhere: real ones are of plain letters.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Whether a name is that of a closure of `ServeHTTP` itself, such as `….ServeHTTP.func3`.

@@ -29,5 +29,5 @@ pub(super) fn read(
 fn is_release(text: &str) -> bool {
     let mut numbers = text.strip_prefix('v').unwrap_or_default().splitn(3, '.');
     let mut number = || numbers.next().is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
-    text.len() <= 128 && number() && number() && number()
+    text.len() <= 128 && super::is_printable(text) && number() && number() && number()
 }

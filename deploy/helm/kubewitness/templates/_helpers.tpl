@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 
 {{- /* "true" if the agent calls the API server: only then does its pod hold a token. */ -}}
 {{- define "kubewitness.callsApiServer" -}}
-{{- if or .Values.rbac .Values.kubernetesEvents (eq .Values.metrics.auth "kubernetes") -}}true{{- end -}}
+{{- if or .Values.rbac .Values.kubernetesEvents .Values.coverage.kubeletMetrics (eq .Values.metrics.auth "kubernetes") -}}true{{- end -}}
 {{- end -}}
 
 {{- /* The policy that the ConfigMap holds. */ -}}

@@ -1,0 +1,216 @@
+//! Whether every request was seen, by the kubelet's own counters.
+
+use std::{borrow::Cow, future::poll_fn, net::Ipv6Addr, path::PathBuf, pin::Pin, sync::Arc, thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use hyper::{Request, StatusCode, Uri, body::Body as _};
+use kube::client::Body;
+use tokio::{
+    runtime::Builder,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    export::{Health, Seen},
+    kubelet::Counters,
+    rbac::cluster::{ConnectOptions, Connection, Elsewhere, without_secrets},
+    selfcheck::{Agreement, Check, Coverage, Reading},
+};
+
+/// How often the kubelet is asked.
+const EVERY: Duration = Duration::from_secs(30);
+/// How often it is asked again when it did not let the agent in.
+const REFUSED: Duration = Duration::from_mins(10);
+/// How long it may take for one answer.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Comparing what was seen with what the kubelet counts.
+#[derive(Debug, Parser)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
+pub(super) struct CoverageArgs {
+    /// Where the kubelet of this node is asked for its own count of requests, such as `https://192.0.2.7:10250`, to compare it with what was
+    /// seen; needs get on nodes/metrics, and the agent's own requests are then among the events
+    #[arg(long, env = "KUBEWITNESS_KUBELET_URL", value_name = "URL", value_parser = server)]
+    kubelet_url: Option<Uri>,
+    /// A PEM file with those who vouch for the kubelet's certificate; those of the API server's if not given
+    #[arg(long, env = "KUBEWITNESS_KUBELET_CERTIFICATE_AUTHORITY", value_name = "FILE", requires = "kubelet_url")]
+    kubelet_certificate_authority: Option<PathBuf>,
+    /// Believe any certificate of the kubelet: many sign theirs themselves. Whoever takes its address could then take the agent's token
+    #[arg(long, env = "KUBEWITNESS_KUBELET_INSECURE_TLS", requires = "kubelet_url", conflicts_with = "kubelet_certificate_authority")]
+    kubelet_insecure_tls: bool,
+}
+
+/// The address of a server, without a path.
+fn server(text: &str) -> Result<Uri, String> {
+    let url: Uri = bracketed(text).parse().map_err(|_| "use a URL such as https://192.0.2.7:10250".to_owned())?;
+    let bare = url.scheme_str() == Some("https") && url.authority().is_some() && matches!(url.path(), "" | "/") && url.query().is_none();
+    if bare { Ok(url) } else { Err("use https://, an address and a port, and no path, such as https://192.0.2.7:10250".to_owned()) }
+}
+
+/// A pod is told its node's address as it is; an IPv6 one stands in brackets in a URL (RFC 3986, 3.2.2).
+fn bracketed(text: &str) -> Cow<'_, str> {
+    let parts = text.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':'));
+    match parts {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => format!("https://[{address}]:{port}").into(),
+        _ => text.into(),
+    }
+}
+
+impl CoverageArgs {
+    /// Compares on a thread of its own, if a kubelet is named.
+    pub(super) fn compare(self, cluster: ConnectOptions, health: Arc<Health>, seen: watch::Receiver<Seen>) -> Result<()> {
+        let Some(url) = self.kubelet_url else { return Ok(()) };
+        let kubelet = Elsewhere { url, certificate_authority: self.kubelet_certificate_authority, insecure: self.kubelet_insecure_tls };
+        let runtime = Builder::new_current_thread().enable_all().build().context("the kubelet cannot be asked")?;
+        let mut comparer = Comparer { kubelet, cluster, health, seen, coverage: Coverage::default(), problem: None };
+        thread::Builder::new()
+            .name("coverage".to_owned())
+            .spawn(move || runtime.block_on(comparer.run()))
+            .context("no thread can be started")?;
+        Ok(())
+    }
+}
+
+/// Bytes of a page of metrics, at most: a node with 500 pods gives some 300 KB.
+const PAGE: usize = 16 << 20;
+
+struct Comparer {
+    kubelet: Elsewhere,
+    cluster: ConnectOptions,
+    health: Arc<Health>,
+    seen: watch::Receiver<Seen>,
+    coverage: Coverage,
+    /// What was said last of why nothing is compared.
+    problem: Option<String>,
+}
+
+impl Comparer {
+    /// Ends when the daemon does.
+    async fn run(&mut self) {
+        loop {
+            let pause = match self.reading().await {
+                Ok(Some(reading)) => {
+                    self.compare(reading);
+                    EVERY
+                }
+                Ok(None) => return,
+                Err(problem) => {
+                    let pause = if matches!(problem, Problem::Refused(_)) { REFUSED } else { EVERY };
+                    self.unknown(&problem);
+                    pause
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// `None` when the daemon has ended.
+    async fn reading(&mut self) -> Result<Option<Reading>, Problem> {
+        let before = *self.seen.borrow();
+        let counters = timeout(WITHIN, self.ask()).await.map_err(|_| Problem::Silent)??;
+        // The next figure may have been read before the kubelet answered, the one after it was not.
+        for _ in 0..2 {
+            if self.seen.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+        let after = *self.seen.borrow();
+        if before.kubelets != 1 || after.kubelets != 1 {
+            return Err(Problem::NotOne(after.kubelets));
+        }
+        Ok(Some(Reading { before: before.begun, kubelet: counters.requests, started: counters.started, after: after.begun }))
+    }
+
+    async fn ask(&self) -> Result<Counters, Problem> {
+        let connection = Connection::open(self.cluster.clone()).await.map_err(|error| Problem::Connect(error.to_string()))?;
+        let client = connection.client_elsewhere(&self.kubelet).await.map_err(|error| Problem::Connect(error.to_string()))?;
+        let request = Request::get("/metrics").body(Body::empty()).map_err(|error| Problem::Unreachable(error.to_string()))?;
+        let response = client.send(request).await.map_err(|error| Problem::Unreachable(without_secrets(&error)))?;
+        match response.status() {
+            StatusCode::OK => {}
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(Problem::Refused(status)),
+            status => return Err(Problem::Status(status)),
+        }
+        let page = page(response.into_body()).await?;
+        Counters::parse(&page).ok_or(Problem::Garbled)
+    }
+
+    fn compare(&mut self, reading: Reading) {
+        if self.problem.take().is_some() {
+            info!("the kubelet's own counters are compared with what was seen again");
+        }
+        self.health.metrics().coverage_known(true);
+        match self.coverage.read(reading) {
+            Agreement::First | Agreement::Agrees => {}
+            Agreement::Surplus => warn!("more requests were seen than the kubelet at {} counts: another one is seen too", self.kubelet.url),
+            Agreement::Unseen(requests) => {
+                self.health.metrics().requests_uncovered(requests);
+                warn!(requests, "the kubelet counted requests that were not seen");
+            }
+        }
+        let failure = self.coverage.has_failed().then(|| {
+            "the kubelet counts requests that are not seen: the agent is blind, in part at least; start it anew, and see `kubewitness doctor`"
+                .to_owned()
+        });
+        self.health.checked(Check::Coverage, failure);
+    }
+
+    fn unknown(&mut self, problem: &Problem) {
+        self.health.metrics().coverage_known(false);
+        let text = problem.to_string();
+        if self.problem.as_ref() != Some(&text) {
+            warn!("the kubelet's own counters are not compared with what was seen: {text}");
+            self.problem = Some(text);
+        }
+    }
+}
+
+/// The text of a page that is not too long.
+async fn page(mut body: Body) -> Result<String, Problem> {
+    let mut page = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|error| Problem::Unreachable(without_secrets(&error)))?;
+        page.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if page.len() > PAGE {
+            return Err(Problem::Garbled);
+        }
+    }
+    String::from_utf8(page).map_err(|_| Problem::Garbled)
+}
+
+/// Why nothing is compared.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Connect(String),
+    #[error("it cannot be reached: {0}; check --kubelet-url, and who vouches for its certificate (--kubelet-certificate-authority)")]
+    Unreachable(String),
+    #[error("it does not let the agent in ({0}): bind a ClusterRole with get on nodes/metrics")]
+    Refused(StatusCode),
+    #[error("it answered {0}")]
+    Status(StatusCode),
+    #[error("its answer is not a kubelet's page of metrics; see --kubelet-url")]
+    Garbled,
+    #[error("it has not answered within {} s", WITHIN.as_secs())]
+    Silent,
+    #[error("{0} kubelets are watched, and only one can be compared")]
+    NotOne(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_is_named_by_a_url_without_a_path() {
+        for good in ["https://192.0.2.7:10250", "https://node1:10250/", "https://[2001:db8::1]:10250", "https://2001:db8::1:10250"] {
+            assert!(server(good).is_ok(), "{good}");
+        }
+        for bad in ["192.0.2.7:10250", "http://192.0.2.7:10250", "https://192.0.2.7:10250/metrics", "https://", "https://x/?a", ""] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+}
