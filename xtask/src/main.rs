@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod image;
 mod machine;
+mod miri;
 mod progress;
 mod project;
 mod setup;
@@ -33,6 +34,7 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("miri", "what reads bytes, run by an interpreter that sees undefined behaviour", miri::command),
     ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
     ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
