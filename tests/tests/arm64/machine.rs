@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kubewitness::gobin::Architecture;
 use kubewitness::target::plan::{Plan, SiteKind, plan};
-use kubewitness_tests::build::{OwnProgram, Recipe};
+use kubewitness_tests::build::{OwnProgram, Recipe, ServerProgram};
 use kubewitness_tests::vm::{Machine, Processor, Report, Series};
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ pub(crate) struct Hits {
 
 /// Boots a kernel and plays the script.
 pub(crate) fn run(series: Series) -> Seen {
-    let server = for_arm64(kubelet_server());
+    let server = for_arm64(ServerProgram::KubeletServer.recipe());
     let plan = plan(&fs::read(&server).expect("the server can be read")).expect("the server has a plan");
     assert_eq!(plan.architecture, Architecture::Aarch64);
     println!("{plan}");
@@ -104,19 +104,5 @@ impl Seen {
             *(if flags & (C | Z) == C { &mut hits.passed } else { &mut hits.taken }) += 1;
         }
         hits
-    }
-}
-
-fn kubelet_server() -> Recipe {
-    Recipe {
-        name: "kubeletserver",
-        package: "kubewitness.dev/tests-server".to_owned(),
-        module: Path::new(env!("CARGO_MANIFEST_DIR")).join("go-server"),
-        toolchain: "go1.26.8",
-        tags: "",
-        linker_flags: "-s -w".to_owned(),
-        environment: &[],
-        arguments: &[],
-        folder: "go/server-go1.26.8".to_owned(),
     }
 }
