@@ -58,8 +58,8 @@ pub const KINDS: [Kind; 8] = [
     Kind { token: "fallback", path: EXEC, upgrade: true, count: 23, code: 101, access: "proxy-only", endpoint: "exec" },
     Kind { token: "nobody", path: EXEC, upgrade: true, count: 7, code: 403, access: "denied", endpoint: "exec" },
 ];
-/// Requests of sixteen clients at once to `/storm`, which is not there: programs are preempted while they run, and others hit the same instructions
-/// on the same processor.
+/// Requests of sixteen clients at once, all allowed by their first check: programs are preempted while they run, and others hit the same
+/// instructions on the same processor.
 const STORM: u32 = 3000;
 const EXEC: &str = "/exec/default/web/main?command=id&output=1";
 
@@ -121,11 +121,11 @@ kubewitness doctor -o json >/out/doctor.json 2>/dev/null
         for kind in &KINDS {
             kind.command(&mut script);
         }
-        let storm = "kubeletcall --url https://127.0.0.1:10250/storm --header 'Authorization: Bearer reader' --concurrency 16";
+        let storm = "kubeletcall --url https://127.0.0.1:10250/pods?storm --header 'Authorization: Bearer reader' --concurrency 16";
         let _ = writeln!(script, "{storm} --count {STORM} >>/out/answers 2>&1");
         // Routine records are drained by time.
         script.push_str("sleep 3\nwget -q -O /out/metrics http://127.0.0.1:9464/metrics\nkill $agent\nwait $agent\nended=$?\n");
-        script.push_str("grep -v /storm /tmp/events >/out/events\ngrep -c /storm /tmp/events >/out/storm\n");
+        script.push_str("grep -v storm /tmp/events >/out/events\ngrep -c storm /tmp/events >/out/storm\n");
         // What a kernel says when something went wrong in it.
         script.push_str("dmesg | grep -E 'BUG|Oops|WARNING|Call Trace' >/out/complaints\n");
         script.push_str(more);
@@ -145,13 +145,27 @@ pub fn assert_all_seen(report: &Report) {
     assert_eq!(report.status, 0, "the agent ends well: {}", context());
     assert!(!file("answers").contains("failed"), "every request was answered: {}", context());
     assert_eq!(file("complaints"), "", "the kernel has nothing to complain of: {}", context());
-    assert_eq!(file("storm").trim(), STORM.to_string(), "events of the storm: {}", context());
+
+    let sum = |name: &str, labels: &[&str]| -> f64 {
+        let lines = file("metrics").lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    };
+    let is = |found: f64, wanted: u32| (found - f64::from(wanted)).abs() < 0.5;
+    // A page that is being moved cannot be read just then: such a request is told as partial, and counted with the others.
+    let unreadable = sum("kubewitness_requests_incomplete_total{", &["reason=\"text-unreadable\""]);
+    let nearly = |found: f64, wanted: u32| found <= f64::from(wanted) && found + unreadable >= f64::from(wanted);
+    assert!(unreadable <= 5.0 && (sum("kubewitness_requests_incomplete_total{", &[]) - unreadable).abs() < 0.5, "{}", file("metrics"));
+    let storm: f64 = file("storm").trim().parse().unwrap_or_default();
+    assert!(nearly(storm, STORM), "{storm} events of the storm: {}", context());
 
     let events: Vec<Value> = file("events").lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let mut ended: BTreeMap<(String, String, u64), u32> = BTreeMap::new();
     for event in events.iter().filter(|event| event["stage"] == "ResponseComplete") {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let annotations = &event["annotations"];
+        if annotations["kubewitness.dev/completeness"] == "partial: text-unreadable" {
+            continue;
+        }
         assert_eq!(annotations["kubewitness.dev/completeness"], Value::Null, "{event}");
         let key = (
             text(&event["requestURI"]),
@@ -162,15 +176,19 @@ pub fn assert_all_seen(report: &Report) {
     }
     let expected: BTreeMap<_, _> =
         KINDS.iter().map(|kind| ((kind.path.to_owned(), kind.access.to_owned(), u64::from(kind.code)), kind.count)).collect();
-    assert_eq!(ended, expected, "events of ended requests: {}", context());
+    assert!(ended.keys().all(|key| expected.contains_key(key)), "{ended:?}: {}", context());
+    for (key, count) in expected {
+        let found = ended.get(&key).copied().unwrap_or_default();
+        assert!(nearly(f64::from(found), count), "{found} instead of {count} ended events of {key:?}: {}", context());
+    }
 
     for kind in KINDS.iter().filter(|kind| !kind.token.is_empty() && kind.access != "unchecked") {
         let user = format!("system:serviceaccount:test:{}", kind.token);
         let is_its = |event: &&Value| {
             event["stage"] == "ResponseComplete" && event["user"]["username"] == user.as_str() && event["requestURI"] == kind.path
         };
-        let count = events.iter().filter(is_its).count();
-        assert_eq!(count, kind.count as usize, "{user} on {}: {}", kind.path, context());
+        let count = u32::try_from(events.iter().filter(is_its).count()).unwrap_or(u32::MAX);
+        assert!(nearly(f64::from(count), kind.count), "{count} of {user} on {}: {}", kind.path, context());
     }
     // The finding stands in every later event of its request.
     let raised =
@@ -178,16 +196,11 @@ pub fn assert_all_seen(report: &Report) {
     let unlogged: BTreeSet<&str> = events.iter().filter(raised).filter_map(|event| event["auditID"].as_str()).collect();
     assert_eq!(unlogged.len(), Kind::executed() as usize, "each executed exec raises unlogged-exec: {}", context());
 
-    let sum = |name: &str, labels: &[&str]| -> f64 {
-        let lines = file("metrics").lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-    };
-    let is = |found: f64, wanted: u32| (found - f64::from(wanted)).abs() < 0.5;
     for kind in &KINDS {
         let labels = [format!("endpoint=\"{}\"", kind.endpoint), format!("access=\"{}\"", kind.access), format!("code=\"{}\"", kind.code)];
         let found = sum("kubewitness_requests_total{", &labels.each_ref().map(String::as_str));
-        let expected = if kind.endpoint == "other" { kind.count + STORM } else { kind.count };
-        assert!(is(found, expected), "{labels:?}: {found} instead of {expected}: {}", file("metrics"));
+        let expected = if (kind.endpoint, kind.access) == ("pods", "fine-grained") { kind.count + STORM } else { kind.count };
+        assert!(nearly(found, expected), "{labels:?}: {found} instead of {expected}: {}", file("metrics"));
     }
     assert!(is(sum("kubewitness_requests_total{", &[]), Kind::all()), "no other requests: {}", file("metrics"));
     for (name, label) in
@@ -195,12 +208,9 @@ pub fn assert_all_seen(report: &Report) {
     {
         assert!(is(sum(name, &[label]), Kind::executed()), "{name}: {}", file("metrics"));
     }
-    for nothing in [
-        "kubewitness_records_lost_total{",
-        "kubewitness_requests_incomplete_total{",
-        "kubewitness_connections_without_request_total{",
-        "kubewitness_events_dropped_total{",
-    ] {
+    for nothing in
+        ["kubewitness_records_lost_total{", "kubewitness_connections_without_request_total{", "kubewitness_events_dropped_total{"]
+    {
         assert!(is(sum(nothing, &[]), 0), "{nothing}: {}", file("metrics"));
     }
 }
