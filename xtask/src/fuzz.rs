@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use kubewitness_tests::figures::Figures;
 
+use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::{build, project, setup};
@@ -57,7 +58,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         return Ok(());
     }
     let options = parse(args)?;
-    setup::for_build()?;
+    setup::for_build(&[Arch::Amd64])?;
     let cargo_fuzz = setup::cargo_fuzz()?;
     // The agent's crate holds the kernel programs.
     build::programs()?;
