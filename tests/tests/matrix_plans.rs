@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kubewitness::{
-    probe::Mapped,
-    target::plan::{Place, Plan, PlanError, PlannedSite, SiteKind, plan},
+use kubewitness::target::{
+    ExecutableFile,
+    plan::{Place, Plan, PlanError, PlannedSite, SiteKind, plan},
 };
 use kubewitness_tests::{
     build::{KubernetesProgram, Release, Shape},
@@ -78,7 +78,7 @@ impl Measured {
 
         let before = resident("VmRSS");
         fs::write("/proc/self/clear_refs", "5").expect("a process may reset its own peak");
-        let planned = plan(&Mapped::open(&file).expect("the kubelet can be mapped"));
+        let planned = plan(&ExecutableFile::open(&file).expect("the kubelet can be opened"));
         let peak_kib = resident("VmHWM").saturating_sub(before);
 
         let agent_agrees = match &planned {

@@ -13,6 +13,7 @@ mod fuzz;
 mod image;
 mod machine;
 mod matrix;
+mod miri;
 mod progress;
 mod project;
 mod setup;
@@ -34,6 +35,7 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("miri", "what reads bytes, run by an interpreter that sees undefined behaviour", miri::command),
     ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
     ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),

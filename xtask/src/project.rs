@@ -97,12 +97,12 @@ mod tests {
         assert!(format!("{refused:#}").ends_with(": the reason"), "{refused:#}");
     }
 
-    /// The lint `unsafe_code` denies it, and can be lifted anywhere: here only the places where it may be.
+    /// The lint `unsafe_code` denies it, and can be lifted anywhere: here only the places where it may be, and with its reason.
     #[test]
     fn unsafe_code_is_where_the_kernel_is_and_nowhere_else() {
         const ALLOWED: [&str; 2] = ["agent/src/probe/", "agent-ebpf/src/"];
         let mut folders: Vec<PathBuf> = ["agent", "agent-ebpf", "xtask", "tests", "fuzz"].map(|folder| root().join(folder)).into();
-        let (mut seen, mut elsewhere) = (0, Vec::new());
+        let (mut seen, mut wrong) = (0, Vec::new());
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
                 if entry.is_dir() && !entry.ends_with("target") {
@@ -110,14 +110,21 @@ mod tests {
                 } else if entry.extension().is_some_and(|extension| extension == "rs") {
                     let path = entry.strip_prefix(root()).expect("below the root").display().to_string();
                     let text = std::fs::read_to_string(&entry).expect("it can be read");
-                    let has_unsafe = [" {", " fn ", " impl ", " trait "].iter().any(|after| text.contains(&format!("unsafe{after}")));
-                    seen += usize::from(has_unsafe);
-                    elsewhere.extend(Some(path).filter(|path| has_unsafe && !ALLOWED.iter().any(|allowed| path.starts_with(allowed))));
+                    let lines: Vec<&str> = text.lines().collect();
+                    for (number, line) in lines.iter().enumerate() {
+                        if ["{", "fn", "impl", "trait"].iter().any(|after| line.contains(&format!("unsafe {after}"))) {
+                            seen += 1;
+                            let explained = lines[number.saturating_sub(6)..=number].iter().any(|line| line.contains("SAFETY"));
+                            if !explained || !ALLOWED.iter().any(|allowed| path.starts_with(allowed)) {
+                                wrong.push(format!("{path}:{}", number + 1));
+                            }
+                        }
+                    }
                 }
             }
         }
         assert!(seen > 3, "the kernel programs have some, so this finds nothing");
-        assert!(elsewhere.is_empty(), "{elsewhere:?}");
+        assert!(wrong.is_empty(), "not where it may be, or without a SAFETY sentence: {wrong:?}");
     }
 
     #[test]

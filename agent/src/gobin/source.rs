@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
     }
 
     /// Some bytes of it.
-    pub(super) fn read(self, offset: u64, len: u64) -> Result<&'a [u8], Refusal> {
+    pub(crate) fn read(self, offset: u64, len: u64) -> Result<&'a [u8], Refusal> {
         let end = offset.checked_add(len).filter(|end| *end <= self.len()).ok_or(Refusal::Outside)?;
         match self {
             Self::Bytes(bytes) => within(bytes, offset..end).ok_or(Refusal::Outside),

@@ -58,12 +58,12 @@ pub enum ProbeError {
     #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", in_one_line(.0))]
     Load(#[source] EbpfError),
     /// The kernel did not take one program.
-    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", brief(.source))]
+    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", brief(.error))]
     Program {
         /// The program.
         program: &'static str,
-        /// The kernel's words.
-        source: ProgramError,
+        /// The kernel's words. Not a `source`: the verifier's log would be told whole.
+        error: ProgramError,
     },
     /// The kernel lets no program read its memory.
     #[error(
@@ -304,21 +304,22 @@ fn pid_namespace() -> io::Result<(u64, u64)> {
 }
 
 fn socket_error(source: ProgramError) -> ProbeError {
-    ProbeError::Program { program: SOCKET, source }
+    ProbeError::Program { program: SOCKET, error: source }
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, ProbeError> {
     let found = ebpf.program_mut(program).ok_or(ProbeError::Map(missing(program)))?;
-    found.try_into().map_err(|source| ProbeError::Program { program, source })
+    found.try_into().map_err(|source| ProbeError::Program { program, error: source })
 }
 
-/// A kernel that is locked down has the helper that reads its memory no more, and says so in the verifier's words.
+/// A kernel that is locked down has the helper that reads its memory no more, and says so in the verifier's words. (aya tries the helper, and
+/// calls its older name where that is refused.)
 fn refused(program: &'static str, source: ProgramError) -> ProbeError {
     match &source {
-        ProgramError::LoadError { verifier_log, .. } if last_word(&verifier_log.to_string()).contains("bpf_probe_read_kernel") => {
+        ProgramError::LoadError { verifier_log, .. } if last_word(&verifier_log.to_string()).contains("bpf_probe_read") => {
             ProbeError::LockedDown
         }
-        _ => ProbeError::Program { program, source },
+        _ => ProbeError::Program { program, error: source },
     }
 }
 

@@ -35,7 +35,7 @@ pub fn settings(pid: u32, minor: Option<u32>) -> Result<Vec<Setting>, String> {
         return Err("it was not started by the name of kubelet, so its command line is not a kubelet's: look at the configuration of what starts it".to_owned());
     }
     let flags = Flags::parse(&arguments[1..]);
-    let place = |file: &str| if file.starts_with('/') { root.join("root").join(&file[1..]) } else { root.join("cwd").join(file) };
+    let place = |file: &str| file.strip_prefix('/').map_or_else(|| root.join("cwd").join(file), |below| root.join("root").join(below));
     let mut files = Vec::new();
     for file in flags.config.iter().map(|file| place(file)).chain(flags.config_dir.iter().flat_map(|folder| drop_ins(&place(folder)))) {
         let parsed = read(&file).map_err(|error| error.to_string()).and_then(|text| Config::parse(&text));
@@ -184,7 +184,7 @@ impl Effective {
     }
 
     fn told(&self, minor: Option<u32>) -> Vec<Setting> {
-        let setting = |what, value: String, risky: bool, advice| Setting { what, value, advice: Some(advice).filter(|_| risky) };
+        let setting = |what, value: String, risky: bool, advice| Setting { what, value, advice: risky.then_some(advice) };
         let on = |on| if on { "on" } else { "off" }.to_owned();
         let port = if self.read_only_port == 0 { on(false) } else { self.read_only_port.to_string() };
         let (finer, without) = self.finer_rights(minor);

@@ -19,7 +19,7 @@ use kubewitness_tests::{
     figures::Figures,
     scenarios::{Bed, annotation, completed, play},
 };
-use watched::Watched;
+use watched::{Watched, await_pods};
 
 const FIGURES: Figures = Figures::of("docs/compatibility.md", "modes");
 /// A kubelet that starts reads its pods and certificates first.
@@ -51,14 +51,16 @@ fn in_a_container(bed: &Bed) {
 
     let first = Contained::start(bed, &image, 1, &line);
     listens(bed, &token);
+    await_pods(bed);
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&token));
-    bed.cluster.await_pods().unwrap();
     let exec = format!("/exec/default/{POD}/{CONTAINER}?command=true&output=1");
     let (answered, event) = watched.tell(&Call::websocket(&exec, "v4.channel.k8s.io").token(&token));
     assert_eq!((answered, annotation(&event, "findings")), (101, "unlogged-exec"), "{event}");
     let path = fs::read_link(format!("/proc/{}/exe", first.pid())).unwrap();
     assert!(!path.exists(), "{} can be seen from here", path.display());
     assert!(doctor::text(first.pid()).contains("4 sites"), "doctor plans it all the same");
+    let settings = doctor::settings(first.pid()).expect("its files are read where it reads them");
+    assert_eq!(settings["authorization"], ("Webhook".to_owned(), false));
     watched.close("in a container, the executable on an overlay", "every request, once");
 
     // The next container: another overlay, of the same image. The agent watched the one before.

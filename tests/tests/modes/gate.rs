@@ -60,7 +60,7 @@ fn finer_rights(bed: &Bed, on: bool, why: &str) {
     }
     let how = if why == "by default" { "by default" } else { "by its gate" };
     assert_eq!(
-        doctor::settings(bed.cluster.kubelet_pid().unwrap())["finer rights"],
+        doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap()["finer rights"],
         (format!("{}, {how}", if on { "on" } else { "off" }), !on)
     );
     let metrics = watched.agent.fetch("/metrics").unwrap();

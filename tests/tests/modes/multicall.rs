@@ -9,7 +9,7 @@ mod watched;
 use std::{
     fs,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -17,11 +17,11 @@ use std::{
 use kubewitness_tests::{
     build::multicall,
     call::Call,
-    cluster::{CONTAINER, Cluster, Options, POD},
+    cluster::{CONTAINER, Options, POD},
     figures::Figures,
     scenarios::{Bed, annotation, completed, play},
 };
-use watched::Watched;
+use watched::{Watched, await_pods};
 
 const FIGURES: Figures = Figures::of("docs/compatibility.md", "modes");
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -55,7 +55,8 @@ fn both(bed: &Bed) {
     let asked = |path: &str, times| Call::get(path).to(&api).token(&token).user_agent("server-half").times(times).workers(2);
     let pods = asked("/api/v1/namespaces/default/pods", SENT).from_node(cluster).unwrap();
     assert_eq!(pods.only(), Some(403), "{}", pods.problem);
-    assert_eq!(asked("/healthz", SENT).from_node(cluster).unwrap().only(), Some(200));
+    let health = asked("/healthz", SENT).from_node(cluster).unwrap();
+    assert_eq!(health.only(), Some(200), "{health:?}");
     // Through it to the kubelet: one request to each half, and the kubelet's alone is told.
     let proxied = asked("/api/v1/nodes/node1/proxy/stats/summary", 20).from_node(cluster).unwrap();
     assert_eq!(proxied.only(), Some(200), "{}", proxied.problem);
@@ -66,6 +67,7 @@ fn both(bed: &Bed) {
     }
     assert_eq!(load.wait().unwrap().only(), Some(200));
     assert!(doctor::text(process.pid()).contains("/multicall"), "doctor finds the program");
+    assert_eq!(doctor::settings(process.pid()), None, "its command line is not a kubelet's");
 
     let told = {
         let want = SENT as usize;
@@ -98,7 +100,7 @@ fn both(bed: &Bed) {
     watched.close("API server and kubelet in one process", "the kubelet's requests alone; an exec through the API server is no finding");
 }
 
-/// The process that is both; it is killed when it is dropped, and [`Cluster::down`] ends what is left.
+/// The process that is both; it is killed when it is dropped, and [`Cluster::down`](kubewitness_tests::cluster::Cluster::down) ends what is left.
 struct Multicall(Child);
 
 impl Multicall {
@@ -117,18 +119,8 @@ impl Multicall {
         command.args(server).arg("--").args(kubelet).current_dir(&bed.folder);
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let process = Self(child);
-        process.await_ready(bed);
+        await_ready(bed);
         process
-    }
-
-    fn await_ready(&self, bed: &Bed) {
-        let begun = Instant::now();
-        let runs = |cluster: &Cluster| cluster.kubectl(["exec", POD, "--", "true"]).output().is_ok_and(|output| output.status.success());
-        while !runs(&bed.cluster) {
-            let log = || fs::read_to_string(bed.folder.join("multicall.log")).unwrap_or_default();
-            assert!(begun.elapsed() < READY_WITHIN, "it is not ready: {}", log().lines().rev().take(20).collect::<Vec<_>>().join("\n"));
-            thread::sleep(Duration::from_millis(200));
-        }
     }
 
     fn pid(&self) -> u32 {
@@ -141,4 +133,16 @@ impl Drop for Multicall {
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
+}
+
+fn await_ready(bed: &Bed) {
+    let begun = Instant::now();
+    let succeeds = |mut command: Command| command.output().is_ok_and(|output| output.status.success());
+    let cluster = &bed.cluster;
+    while !succeeds(cluster.kubectl(["get", "--raw", "/readyz"])) {
+        let log = || fs::read_to_string(bed.folder.join("multicall.log")).unwrap_or_default();
+        assert!(begun.elapsed() < READY_WITHIN, "it is not ready: {}", log().lines().rev().take(20).collect::<Vec<_>>().join("\n"));
+        thread::sleep(Duration::from_millis(200));
+    }
+    await_pods(bed);
 }

@@ -76,7 +76,7 @@ pub(crate) fn rotation(bed: &Bed) {
     let answers = steady.stop().unwrap();
     assert_eq!(answers.only(), Some(200), "{}", answers.problem);
     assert!(answers.answered() >= 10, "{answers:?}");
-    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap());
+    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap();
     assert!(said_by_doctor.values().all(|(_, advice)| !advice), "nothing is advised against: {said_by_doctor:?}");
     watched.close(
         "serving certificate and client CA replaced while it runs",

@@ -59,7 +59,7 @@ pub(crate) fn standalone(bed: &Bed) {
     };
     assert_eq!(annotation(&event, "findings"), "unlogged-exec,anonymous-access,outside-rbac", "{event}");
     assert_eq!(event["objectRef"]["name"], format!("static-{NODE}"));
-    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap());
+    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap();
     assert_eq!(said_by_doctor["API server"].0, "none: standalone");
     assert!(["authorization", "anonymous"].iter().all(|what| said_by_doctor[*what].1), "doctor advises against it: {said_by_doctor:?}");
     watched.close("standalone, without an API server", "`system:anonymous`, `outside-rbac`, an exec is `unlogged-exec`");

@@ -1,6 +1,6 @@
 //! A kubelet that was set up in some way, an agent beside it, and the books of both.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use kubewitness_tests::{agent::Agent, call::Call, scenarios::Bed};
 use serde_json::Value;
@@ -8,6 +8,13 @@ use serde_json::Value;
 use crate::FIGURES;
 
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Waits until the kubelet knows its pods, and until what was asked for that is over.
+pub(crate) fn await_pods(bed: &Bed) {
+    bed.cluster.await_pods().expect("the kubelet finds its pods");
+    // The kubelet's end of the last exec closes a moment after kubectl has ended.
+    thread::sleep(Duration::from_millis(500));
+}
 
 /// A kubelet that is watched.
 pub(crate) struct Watched<'b> {

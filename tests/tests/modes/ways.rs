@@ -9,12 +9,15 @@ use kubewitness_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{doctor, watched::Watched};
+use crate::{
+    doctor,
+    watched::{Watched, await_pods},
+};
 
 /// Nobody is asked: whoever has a name may do everything, and no rule explains it.
 pub(crate) fn always_allow(bed: &Bed) {
     bed.cluster.reconfigure_kubelet(&json!({"authorization": {"mode": "AlwaysAllow"}}), &[]).unwrap();
-    bed.cluster.await_pods().unwrap();
+    await_pods(bed);
     let token = bed.identity("anybody", &[], &[]);
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&token));
     for (call, status, expected) in [
@@ -30,9 +33,11 @@ pub(crate) fn always_allow(bed: &Bed) {
     }
     let (answered, event) = watched.tell(&Call::get("/pods").header("Authorization: Bearer nonsense"));
     assert_eq!((answered, annotation(&event, "access")), (401, "unauthenticated"));
-    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap());
+    let said_by_doctor = doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap();
     assert_eq!(said_by_doctor["authorization"], ("AlwaysAllow".to_owned(), true));
     assert_eq!(said_by_doctor["anonymous"], ("off".to_owned(), false));
+    let text = doctor::text(bed.cluster.kubelet_pid().unwrap());
+    assert!(text.contains("→ whoever is authenticated may do everything"), "{text}");
     watched.close("authorization AlwaysAllow", "allowed `outside-rbac`, a finding each; 401 as ever");
 }
 
@@ -40,7 +45,7 @@ pub(crate) fn always_allow(bed: &Bed) {
 pub(crate) fn anonymous(bed: &Bed) {
     let config = json!({"authentication": {"anonymous": {"enabled": true}}, "authorization": {"webhook": {"cacheUnauthorizedTTL": "1s"}}});
     bed.cluster.reconfigure_kubelet(&config, &[]).unwrap();
-    bed.cluster.await_pods().unwrap();
+    await_pods(bed);
     let reader = bed.identity("scraper", &["get"], &["nodes/metrics"]);
     let mut watched = Watched::new(bed, &Call::get("/metrics").token(&reader));
     let (answered, event) = watched.tell(&Call::get("/pods"));
@@ -61,7 +66,7 @@ pub(crate) fn anonymous(bed: &Bed) {
     // A wrong token is not the same as none.
     let (answered, event) = watched.tell(&Call::get("/pods").header("Authorization: Bearer nonsense"));
     assert_eq!((answered, annotation(&event, "access")), (401, "unauthenticated"));
-    assert_eq!(doctor::settings(bed.cluster.kubelet_pid().unwrap())["anonymous"], ("on".to_owned(), true));
+    assert_eq!(doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap()["anonymous"], ("on".to_owned(), true));
     bed.cluster.kubectl(["delete", "clusterrolebinding,clusterrole", "anonymous"]).status().unwrap();
     watched.close("anonymous requests on", "`system:anonymous`: denied, or `anonymous-access` where a binding lets it in");
 }
@@ -74,7 +79,7 @@ pub(crate) fn another_config(bed: &Bed) {
     let mut watched = Watched::new(bed, &reader);
     let (answered, event) = watched.tell(&exec().token(&token));
     assert_eq!((answered, annotation(&event, "access"), annotation(&event, "findings")), (405, "proxy-only", "exec-attempt"), "{event}");
-    assert_eq!(doctor::settings(bed.cluster.kubelet_pid().unwrap())["debugging"], ("off".to_owned(), false));
+    assert_eq!(doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap()["debugging"], ("off".to_owned(), false));
     watched.close("debugging handlers off", "an exec is an `exec-attempt`, code 405");
 
     let folder = bed.folder.join("drop-ins");
@@ -83,7 +88,7 @@ pub(crate) fn another_config(bed: &Bed) {
     fs::write(folder.join("50-read-only.conf"), drop_in.to_string()).unwrap();
     bed.cluster.reconfigure_kubelet(&json!({}), &[&format!("--config-dir={}", folder.display())]).unwrap();
     let mut watched = Watched::new(bed, &reader);
-    assert_eq!(doctor::settings(bed.cluster.kubelet_pid().unwrap())["read-only port"], ("10255".to_owned(), true));
+    assert_eq!(doctor::settings(bed.cluster.kubelet_pid().unwrap()).unwrap()["read-only port"], ("10255".to_owned(), true));
     for (path, status) in [("/pods", 200), ("/healthz", 200), ("/metrics", 200), ("/stats/summary", 200)] {
         let (answered, event) = watched.tell(&Call::get(path).read_only());
         assert_eq!((answered, said(&event)), (status, ["open", "", "", "read-only-port"]), "{event}");

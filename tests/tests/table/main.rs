@@ -28,6 +28,7 @@ fn every_request_is_told_as_it_was() {
         let release: Release = release.parse().expect("KUBEWITNESS_E2E_KUBELETS names releases");
         let outcome = Testbed::up("table", release, Release::V1_36).test();
         let wrong = &outcome.wrong;
+        eprintln!("{release}: {} requests sent, {} counted by the kubelet, {} told", outcome.sent, outcome.counted, outcome.told);
         assert!(wrong.is_empty(), "kubelet {}: {} things are wrong\n{}", release.version(), wrong.len(), wrong.join("\n"));
     }
 }
