@@ -366,7 +366,9 @@ impl<F: FnMut(News)> Daemon<F> {
         if matches!(why, Disbelief::Pod(_) | Disbelief::User(_)) {
             match self.disbelieved.remember(pid) {
                 Ok(forgotten) => {
-                    forgotten.into_iter().for_each(|pid| self.probes.heed_process(pid));
+                    if let Some(forgotten) = forgotten {
+                        self.probes.heed_process(forgotten);
+                    }
                     if let Err(error) = self.probes.ignore_process(pid) {
                         debug!("what process {pid} does is looked at record by record: {error}");
                     }

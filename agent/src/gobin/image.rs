@@ -222,8 +222,10 @@ fn sections<'a>(header: &FileHeader64<Le>, source: Source<'a>) -> Result<Vec<Sec
     for s in table.iter().filter(|s| s.sh_type(Le) != SHT_NOBITS) {
         let name = table.section_name(Le, s).ok().and_then(|name| std::str::from_utf8(name).ok());
         let (offset, size) = (s.sh_offset(Le), s.sh_size(Le));
-        let is_there = offset.checked_add(size).is_some_and(|end| end <= source.len());
-        if let Some(name) = name.filter(|_| is_there) {
+        if offset.checked_add(size).is_none_or(|end| end > source.len()) {
+            return Err(Error::malformed("a section that ends outside of the file", offset));
+        }
+        if let Some(name) = name {
             sections.push(Section { name, address: s.sh_addr(Le), offset, size });
         }
     }

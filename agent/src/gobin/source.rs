@@ -16,7 +16,7 @@ pub enum Source<'a> {
 /// A file that is read piece by piece. What was read once stays as it was.
 pub trait Pages {
     /// How long it is.
-    fn len(&self) -> u64;
+    fn size(&self) -> u64;
 
     /// Bytes that are kept until the end: there is a limit to how many.
     fn keep(&self, range: Range<u64>) -> Result<&[u8], Refusal>;
@@ -46,7 +46,7 @@ impl<'a> Source<'a> {
     pub(super) fn len(self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Pages(pages) => pages.len(),
+            Self::Pages(pages) => pages.size(),
         }
     }
 

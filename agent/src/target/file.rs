@@ -106,7 +106,7 @@ fn filled(cell: &OnceCell<Box<[u8]>>, fill: impl FnOnce() -> Result<Box<[u8]>, R
 }
 
 impl Pages for ExecutableFile {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.len
     }
 

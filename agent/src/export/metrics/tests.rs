@@ -200,7 +200,7 @@ fn a_hostile_identity_stays_in_its_label() {
     let name = "a\"} 1\nkubewitness_attached 1\n#\\";
     metrics.record(&ended(request("GET", "/pods").by(name).check("pods", Decision::Allow).status(200)));
     let lines = series(&metrics);
-    assert!(lines.iter().any(|line| line.contains(r#"identity="a\"} 1\nkubewitness_attached 1\n#\\"} 1"#)));
+    assert!(lines.iter().any(|line| line.contains(r#"identity="a\"} 1\\u000akubewitness_attached 1\\u000a#\\"} 1"#)));
     assert_eq!(lines.iter().filter(|line| line.starts_with("kubewitness_attached")).count(), 1);
 }
 
