@@ -142,7 +142,7 @@ fn when_all_sites_are_taken_it_is_said_and_one_that_goes_makes_room() {
     };
     assert!(matches!(refused, ProbeError::TooManySites), "{refused}");
     assert!(refused.to_string().contains("more than 256 sites are probed already"), "{refused}");
-    let attached = more.len() as u32 + 1;
+    let attached = u32::try_from(more.len()).unwrap() + 1;
     // What was refused left nothing behind, and the rest goes on: every attachment sees each request.
     server.call(2);
     assert_eq!(witness.until(&server, 2 * attached), all(2 * attached));
