@@ -28,11 +28,12 @@ Examples:
   cargo xtask build --arch arm64
 ";
 
+const OWN_HELP: &str = "cargo xtask build --help";
+
 pub(crate) fn command(args: &[String]) -> Result<()> {
     if args::help_was_asked(args, HELP) {
         return Ok(());
     }
-    const OWN_HELP: &str = "cargo xtask build --help";
     let arch = match args {
         [] => Arch::Amd64,
         [option, name] if option == "--arch" => Arch::named(name, OWN_HELP)?,
