@@ -11,7 +11,7 @@ use crate::{
     user::read_kernel,
 };
 
-/// A process that is believed.
+/// A process that is believed, by the id that the agent knows it by.
 #[derive(Clone, Copy)]
 pub struct Believed {
     pub tgid: u32,
@@ -24,10 +24,10 @@ pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     let kernel = KERNEL.load();
     let named = process::id(&kernel);
     let netns = current_netns(&kernel)?;
+    // SAFETY: the value is a byte that the agent sets once.
+    let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
     // A process that the agent cannot name it cannot look at either: it is in another PID namespace, as a pod is.
     if let Some(tgid) = named {
-        // SAFETY: the value is a byte that the agent sets once.
-        let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
         if (in_netns && DISBELIEVED_PIDS.get_ptr(&tgid).is_none()) || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
             return Some(Believed { tgid, netns });
         }

@@ -29,21 +29,14 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
 pub fn ended(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::at_entry(ctx)?;
     let request = InFlight::of(&hit, false);
-    // SAFETY: the pointer is an element of a map.
-    let response = request.flight.and_then(|flight| response(unsafe { &*flight }, &hit.site.layout, hit.bias()));
     let panicked = panicked(&hit);
     let sent = hit.report(Kind::End, &request, |slot| {
         let record = start::<End>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).panicked = panicked };
-        if let Some(response) = response {
-            // SAFETY: the record lies in the slot that is ours.
-            unsafe {
-                (*record).readable = 1;
-                (*record).status = response.status;
-                (*record).written = response.written;
-                (*record).hijacked = response.hijacked;
-            }
+        if let Some(flight) = request.flight {
+            // SAFETY: the pointer is an element of a map; the record is as above.
+            let _unreadable = unsafe { response(record, &*flight, &hit.site.layout, hit.bias()) };
         }
     });
     request.end(&hit, sent);
@@ -62,32 +55,31 @@ fn panicked(hit: &Hit<'_>) -> u8 {
     }
 }
 
-struct Response {
-    status: u32,
-    written: i64,
-    hijacked: u8,
-}
-
-/// What the handler left in its `http.ResponseWriter`, HTTP/1.1 or HTTP/2 by its type word.
+/// Notes what the handler left in its `http.ResponseWriter`, HTTP/1.1 or HTTP/2 by its type word; the zeroed record says that it is
+/// unreadable. The values go to the record one by one: what may be a response or nothing would lie on the stack half written, and kernels
+/// before 6.3 refuse a program that moves such words.
+///
+/// # Safety
+/// `record` is zeroed, and ours.
 #[inline(always)]
-fn response(flight: &Flight, layout: &Layout, bias: u64) -> Option<Response> {
+unsafe fn response(record: *mut End, flight: &Flight, layout: &Layout, bias: u64) -> Option<()> {
     let itab = flight.writer_itab.wrapping_sub(bias);
     let writer = flight.writer_data;
-    if itab == layout.itab_response {
-        let connection: u64 = read(writer + u64::from(layout.response_conn))?;
-        return Some(Response {
-            status: read::<u64>(writer + u64::from(layout.response_status))? as u32,
-            written: read(writer + u64::from(layout.response_written))?,
-            hijacked: read(connection + u64::from(layout.conn_hijacked))?,
-        });
+    // SAFETY: the caller's promise.
+    unsafe {
+        if itab == layout.itab_response {
+            let connection: u64 = read(writer + u64::from(layout.response_conn))?;
+            (*record).status = read::<u64>(writer + u64::from(layout.response_status))? as u32;
+            (*record).written = read(writer + u64::from(layout.response_written))?;
+            (*record).hijacked = read(connection + u64::from(layout.conn_hijacked))?;
+        } else if layout.itab_response2 != 0 && itab == layout.itab_response2 {
+            let state: u64 = read(writer + u64::from(layout.response2_state))?;
+            (*record).status = read::<u64>(state + u64::from(layout.response2_status))? as u32;
+            (*record).written = read(state + u64::from(layout.response2_written))?;
+        } else {
+            return None;
+        }
+        (*record).readable = 1;
     }
-    if layout.itab_response2 != 0 && itab == layout.itab_response2 {
-        let state: u64 = read(writer + u64::from(layout.response2_state))?;
-        return Some(Response {
-            status: read::<u64>(state + u64::from(layout.response2_status))? as u32,
-            written: read(state + u64::from(layout.response2_written))?,
-            hijacked: 0,
-        });
-    }
-    None
+    Some(())
 }

@@ -12,7 +12,7 @@ use crate::{
     belief::{self, Believed},
     flight::{self, Flight, Key},
     maps::{SITES, count},
-    registers, request,
+    owner, registers, request,
     scratch::{Slot, send, with_slot},
 };
 
@@ -33,6 +33,9 @@ impl<'a> Hit<'a> {
         // SAFETY: the helper reads the cookie of the context that it is given: the index that the agent chose for the site.
         let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
         let site = SITES.get(index)?;
+        if !owner::speaks(&process, site.attachment) {
+            return None;
+        }
         // SAFETY: the context's registers are those of the probed thread; the clock's helper takes nothing.
         let (regs, time) = unsafe { (&*ctx.regs, bpf_ktime_get_ns()) };
         Some(Self { regs, site, process, time, index })

@@ -15,11 +15,13 @@ mod flight;
 mod go_map;
 mod hit;
 mod maps;
+mod owner;
 mod process;
 mod registers;
 mod request;
 mod scratch;
 mod socket;
+mod stack;
 mod user;
 
 use aya_ebpf::{
@@ -30,24 +32,28 @@ use aya_ebpf::{
 /// The stack check of `(*Server).ServeHTTP`, or the first `push` after it.
 #[uprobe(multi)]
 fn request(ctx: ProbeContext) -> u32 {
+    stack::of_the_task(&ctx);
     request::seen(&ctx).map_or(1, |()| 0)
 }
 
 /// The conditional jump right after the call of `Authorize`.
 #[uprobe(multi)]
 fn check(ctx: ProbeContext) -> u32 {
+    stack::of_the_task(&ctx);
     check::seen(&ctx).map_or(1, |()| 0)
 }
 
 /// The comparison of the runtime's status with 101.
 #[uprobe(multi)]
 fn answer(ctx: ProbeContext) -> u32 {
+    stack::of_the_task(&ctx);
     end::answered(&ctx).map_or(1, |()| 0)
 }
 
 /// The same of the deferred call that runs last.
 #[uprobe(multi)]
 fn end(ctx: ProbeContext) -> u32 {
+    stack::of_the_task(&ctx);
     end::ended(&ctx).map_or(1, |()| 0)
 }
 

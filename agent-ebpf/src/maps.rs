@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use kubewitness_wire::{Counter, Kernel, SITES as SITE_COUNT, Site};
 
@@ -31,6 +31,14 @@ pub static KERNEL: Global<Kernel> = Global::new(Kernel {
 
 #[map]
 pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
+
+/// Always empty, see `stack.rs`.
+#[map]
+pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The attachment that speaks for a process, by its id.
+#[map]
+pub static OWNERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(1024, 0);
 
 /// Network namespaces by their inodes, and what of them is believed: see `kubewitness_wire::belief`.
 #[map]

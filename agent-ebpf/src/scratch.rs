@@ -94,7 +94,10 @@ pub fn append<const MAX: usize>(slot: *mut Slot, address: u64, length: u64) -> S
         if stored == 0 {
             return Span { stored: 0, full: 0 };
         }
-        let target = (&raw mut (*slot).record).cast::<u8>().add((position & MASK) as usize);
+        // Read once more: the compiler would leave the mask out, as it knows the bound of the first value, and Linux 6.1 forgets that bound where
+        // the value was on the stack meanwhile.
+        let position = read_volatile(&raw const (*slot).position) & MASK;
+        let target = (&raw mut (*slot).record).cast::<u8>().add(position as usize);
         if generated::bpf_probe_read_user(target.cast::<c_void>(), stored, address as *const c_void) != 0 {
             return Span::UNREADABLE;
         }

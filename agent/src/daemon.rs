@@ -22,7 +22,7 @@ use crate::{
     export::bucket::Bucket,
     judge::{Policy, Verdict},
     observation::{Process, Timestamp},
-    probe::{Counts, ProbeError, Probes, Rings, sender},
+    probe::{Counts, ProbeError, Probes, Rings, Way, sender},
     rbac::{Kind, Update},
     selfcheck::Check,
     target::{AdoptError, Disbelief, Disbelieved, Kubelets, Places, Status, blindness, listeners, netns, own_netns, standing},
@@ -133,7 +133,8 @@ impl<F: FnMut(News)> Daemon<F> {
     /// the channel should be bounded, and nobody waits for it here.
     pub fn start(options: Options, rbac: Option<Receiver<Update>>, tell: F) -> Result<Self, DaemonError> {
         let ports = [options.port, options.read_only_port];
-        let (mut probes, rings) = Probes::load(&ports)?;
+        let way = Way::of_this_kernel().map_err(ProbeError::from)?;
+        let (mut probes, rings) = Probes::load(&ports, way)?;
         let own = own_netns().map_err(|source| DaemonError::System { what: "the agent's network namespace cannot be told", source })?;
         // In a container without the host's PID namespace process 1 is the container's own, whose namespace is the agent's.
         let believed: BTreeSet<u32> = [Some(own), netns(1).ok()].into_iter().flatten().collect();
@@ -182,7 +183,7 @@ impl<F: FnMut(News)> Daemon<F> {
         loop {
             let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
             let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
-            self.rewritten();
+            self.give_way();
             if stopping {
                 return self.finish();
             }
@@ -252,7 +253,7 @@ impl<F: FnMut(News)> Daemon<F> {
     /// Whether to stop, and which watched processes ended.
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(bool, Vec<u32>), DaemonError> {
         let lives: Vec<_> = self.kubelets.lives().collect();
-        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).chain(self.kubelets.writes()).collect();
+        let others: Vec<_> = std::iter::once(stop).chain(lives.iter().map(|(_, life)| *life)).collect();
         let ready =
             self.rings.wait(&others, timeout).map_err(|source| DaemonError::System { what: "waiting for the kernel failed", source })?;
         let gone = ready.iter().filter_map(|index| lives.get(index.checked_sub(1)?)).map(|(pid, _)| *pid).collect();
@@ -404,7 +405,8 @@ impl<F: FnMut(News)> Daemon<F> {
         let start = Instant::now();
         if let Some(plan) = self.kubelets.adopt(pid, &mut self.probes)? {
             let took = start.elapsed();
-            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, ?took, "attached to a kubelet");
+            let by = self.probes.way();
+            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, %by, ?took, "attached to a kubelet");
         }
         // It was found where it was looked for.
         self.blindness = None;
@@ -431,12 +433,10 @@ impl<F: FnMut(News)> Daemon<F> {
         }
     }
 
-    /// Before anything else: probes on a file that is written to would break what is run from it.
-    fn rewritten(&mut self) {
-        if self.kubelets.rewritten(&mut self.probes) > 0 {
-            warn!(
-                "an executable was written to while it was not run: the probes on it are taken off, and it is planned anew when it is run"
-            );
+    /// Before anything else: somebody waits for it.
+    fn give_way(&mut self) {
+        if self.kubelets.give_way(&mut self.probes) > 0 {
+            info!("somebody writes to an executable that is not run: the probes are off it, and it is planned anew when it is run");
             self.status();
         }
     }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 static TRACE: &[u8] = include_bytes!("fixtures/trace-1.36.3.bin");
 /// The kubelet's process when the trace was recorded.
-const KUBELET: u32 = 14_047;
+const KUBELET: u32 = 21_068;
 
 /// The records of the trace: each tells its length in the second word of its header.
 fn records() -> Vec<Bytes> {
@@ -122,6 +122,24 @@ fn a_trace_that_begins_or_ends_anywhere_gives_the_same_events_or_partial_ones() 
         }
     }
     assert!(partial > records.len(), "cuts inside of requests make partial events");
+}
+
+/// Of a request that was let in any one record is enough to tell that somebody was in a pod: each of those of the attack, alone.
+#[test]
+fn an_attack_is_told_whichever_of_its_records_are_lost() {
+    let all = records();
+    let guarded: Vec<_> = all.iter().filter(|record| record[1] == Class::Priority as u8).collect();
+    // The attack, and what the API server did.
+    assert_eq!(guarded.iter().filter_map(|record| goroutine(record)).collect::<std::collections::BTreeSet<_>>().len(), 2);
+    let attack = goroutine(guarded[0]);
+    let parts: Vec<_> = guarded.into_iter().filter(|record| goroutine(record) == attack).cloned().collect();
+    assert_eq!(parts.len(), 4, "begin, check, answer, end");
+    for kept in 2..16_u32 {
+        let records: Vec<_> = (0..4).filter(|index| kept & (1 << index) != 0).map(|index| parts[index].clone()).collect();
+        let events = play(&records);
+        assert!(events.iter().any(|event| annotation(event, "findings").contains("unlogged-exec")), "{kept:04b}: {events:?}");
+        assert!(events.iter().all(|event| annotation(event, "endpoint") == "exec"), "{kept:04b}: {events:?}");
+    }
 }
 
 /// The rings are drained one after the other, so a request can overtake an earlier one of its own connection.

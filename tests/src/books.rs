@@ -21,14 +21,20 @@ pub fn kubelet_requests(cluster: &Cluster, token: &Token) -> io::Result<u64> {
         return Err(io::Error::other(format!("the kubelet does not show its metrics: {:?} {}", answers.statuses, answers.problem)));
     }
     let counts = answers.body.lines().filter(|line| line.starts_with("kubelet_http_requests_total{"));
-    Ok(counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    // From a million on they are written as 1.000001e+06.
+    Ok(counts.filter_map(|line| whole(line.rsplit_once(' ')?.1.parse().ok()?)).sum())
 }
 
 /// The sum of a metric of the agent over all its labels.
 pub fn sum(agent: &Agent, metric: &str) -> Result<u64, AgentError> {
     let metrics = agent.metrics()?;
     let series = metrics.iter().filter(|(series, _)| series.split('{').next() == Some(metric));
-    Ok(series.map(|(_, value)| format!("{value:.0}").parse::<u64>().unwrap_or_default()).sum())
+    Ok(series.filter_map(|(_, value)| whole(*value)).sum())
+}
+
+/// A count as metrics have it.
+fn whole(value: f64) -> Option<u64> {
+    format!("{value:.0}").parse().ok()
 }
 
 /// How many requests the agent knows to have been: those that it saw, and those of which it knows only that they were.

@@ -12,11 +12,11 @@ use std::{
 
 use kubewitness::target::plan::plan;
 use kubewitness_tests::{
-    agent::{Agent, Rbac},
+    agent::{Agent, AgentError, AgentOptions, Rbac},
     call::Call,
     cluster::{Options, Token},
     figures::Figures,
-    scenarios::{Bed, completed, figure, play},
+    scenarios::{Bed, Scenario, completed, figure, play},
 };
 
 const FIGURES: Figures = Figures::of("docs/reliability.md", "selfcheck");
@@ -45,11 +45,12 @@ fn selfcheck_long() {
         &[
             ("requests that were not seen are counted by the kubelet's own counters", the_kubelet_counts_too),
             ("links that are closed behind the agent's back are made anew", closed_links),
+            ("an agent whose maps are closed ends and says so", closed_maps),
         ],
     );
 }
 
-fn play_on(name: &str, scenarios: &[kubewitness_tests::scenarios::Scenario]) {
+fn play_on(name: &str, scenarios: &[Scenario]) {
     play(&Options::named(name), &Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), scenarios);
 }
 
@@ -108,7 +109,7 @@ fn the_kubelet_counts_too(bed: &Bed) {
     bed.cluster.write_kubeconfig(&kubeconfig, &account).unwrap();
     let url = format!("https://{}:10250", bed.cluster.address());
     let arguments = ["--rbac", "off", "--kubelet-url", &url];
-    let options = kubewitness_tests::agent::AgentOptions { rbac: Rbac::Kubeconfig(kubeconfig), ..bed.agent_options(&arguments) };
+    let options = AgentOptions { rbac: Rbac::Kubeconfig(kubeconfig), ..bed.agent_options(&arguments) };
     let mut agent = Agent::start(&bed.cluster, &options).unwrap();
     let known = |agent: &mut Agent| Ok((figure(agent, "kubewitness_coverage_known") == 1).then_some(()));
     agent.until("the kubelet's counters are read", COMPARED_WITHIN, known).unwrap();
@@ -140,7 +141,7 @@ fn closed_links(bed: &Bed) {
     let token = bed.identity("closed", &["get"], &["nodes/proxy"]);
     let mut agent = bed.agent(&[]);
     for (kind, check) in [("uprobe_multi", "probes"), ("raw_tracepoint", "sockets")] {
-        let links = links(agent.pid(), kind);
+        let links = descriptors(agent.pid(), "link_type", kind);
         assert!(!links.is_empty(), "the agent has no link of the kind {kind}");
         let begun = Instant::now();
         for descriptor in &links {
@@ -164,6 +165,22 @@ fn closed_links(bed: &Bed) {
     let before = figure(&agent, connections);
     get(bed, &token, "connections", 1);
     agent.until("connections are told", NOTICED_WITHIN, |agent| Ok((figure(agent, connections) > before).then_some(()))).unwrap();
+}
+
+fn closed_maps(bed: &Bed) {
+    // Numbers of `enum bpf_map_type` (`include/uapi/linux/bpf.h`): what is counted per CPU, and the rings.
+    for (map, kind) in [("counters", "6"), ("rings", "27")] {
+        let mut agent = bed.agent(&[]);
+        let begun = Instant::now();
+        for descriptor in descriptors(agent.pid(), "map_type", kind) {
+            close_in(agent.pid(), descriptor);
+        }
+        let end = agent.until("the agent ends", NOTICED_WITHIN, |_| Ok(None::<()>)).unwrap_err();
+        assert!(matches!(&end, AgentError::Ended { status, .. } if status.code() == Some(1)), "{end}");
+        let took = begun.elapsed().as_secs_f32();
+        let said = agent.log().lines().last().unwrap_or_default().to_owned();
+        FIGURES.row(&[&format!("maps closed in the agent by a debugger: {map}"), &format!("it ended in {took:.1} s: {said}"), "said"]);
+    }
 }
 
 fn get(bed: &Bed, token: &Token, agent: &str, times: u32) {
@@ -200,16 +217,14 @@ fn overwrite_probes(bed: &Bed) -> usize {
     plan.sites.len()
 }
 
-/// Descriptors of the links of a kind, by what the kernel says of them.
-fn links(pid: u32, kind: &str) -> Vec<u32> {
-    let folder = format!("/proc/{pid}/fdinfo");
-    let entries = fs::read_dir(folder).unwrap().filter_map(Result::ok);
-    let of_kind = |path: &PathBuf| {
+/// Descriptors of a process of which the kernel says this in `/proc/PID/fdinfo`.
+fn descriptors(pid: u32, field: &str, value: &str) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().filter_map(Result::ok);
+    let is_one = |path: &PathBuf| {
         let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().any(|line| line.strip_prefix("link_type:").is_some_and(|its| its.trim() == kind))
+        text.lines().any(|line| line.split_once(':').is_some_and(|(name, is)| name == field && is.trim() == value))
     };
-    let links = entries.map(|entry| entry.path()).filter(of_kind);
-    links.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+    entries.map(|entry| entry.path()).filter(is_one).filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
 }
 
 /// Closes a descriptor of another process: its next `ppoll` becomes a `close`.

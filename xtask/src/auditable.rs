@@ -125,11 +125,11 @@ mod tests {
         let word = |at: usize| usize::try_from(u64::from_le_bytes(elf[at..at + 8].try_into().unwrap())).unwrap();
         let (table, count, names) = (word(0x28), half(0x3c), half(0x3e));
         let names = word(table + names * HEADER + 0x18);
-        let is_wanted = |at: usize| {
+        let is_it = |at: usize| {
             let name = names + usize::try_from(u32::from_le_bytes(elf[at..at + 4].try_into().unwrap())).unwrap();
             elf[name..].starts_with(SECTION)
         };
-        let header = (0..count).map(|index| table + index * HEADER).find(|at| is_wanted(*at))?;
+        let header = (0..count).map(|index| table + index * HEADER).find(|at| is_it(*at))?;
         elf.get(word(header + 0x18)..word(header + 0x18) + word(header + 0x20))
     }
 }

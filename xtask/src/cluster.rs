@@ -19,7 +19,7 @@ usage: cargo xtask cluster [--name NAME] COMMAND
 
 --name is `default` where it is not given; clusters with different names run side by side.
 --controllers brings a whole cluster: controller manager, scheduler, kube-proxy, a network for pods; DaemonSets run then.
---kubelet is 1.30, 1.36 (the default) or 1.37; --with puts a static executable into the pod's /bin.
+--kubelet is 1.36 (the default), another minor release, or a build by its full name; --with puts a static executable into the pod's /bin.
 
 examples: cargo xtask cluster up
           cargo xtask cluster kubectl exec web -- id

@@ -62,12 +62,12 @@ pub(crate) fn go() -> Result<()> {
     Ok(())
 }
 
-/// A kernel on which the agent runs: `uprobe_multi` came with 6.6, and the type information tells where its fields are.
+/// A kernel on which the agent runs: 6.1 is the oldest that was tried, and the type information tells where its fields are.
 pub(crate) fn kernel() -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("/proc is not mounted")?;
     match major_minor(&release) {
-        Some(found) if found >= (6, 6) => {}
-        _ => bail!("Linux 6.6 or newer is needed, and this is {}: use a newer kernel", release.trim()),
+        Some(found) if found >= (6, 1) => {}
+        _ => bail!("Linux 6.1 or newer is needed, and this is {}: use a newer kernel", release.trim()),
     }
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -101,7 +101,7 @@ mod tests {
         for (release, expected) in table {
             assert_eq!(major_minor(release), expected, "{release:?}");
         }
-        assert!(major_minor("6.12") > Some((6, 6)), "6.12 is newer than 6.6");
+        assert!(major_minor("6.12") > Some((6, 1)), "6.12 is newer than 6.1");
     }
 
     #[test]

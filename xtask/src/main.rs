@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod image;
 mod machine;
+mod matrix;
 mod miri;
 mod progress;
 mod project;
@@ -36,6 +37,7 @@ const COMMANDS: &[Command] = &[
     ("bench", "measure what the documentation promises", bench::command),
     ("miri", "what reads bytes, run by an interpreter that sees undefined behaviour", miri::command),
     ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
+    ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
     ("test", "check formatting, lints, documentation, licences, and run the tests", test::command),
     ("torture", "what goes wrong on a node, for hours, and the figures of it in docs/", torture::command),
 ];
@@ -98,6 +100,7 @@ mod tests {
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],
             &["fuzz", "--only", "lunch"],
+            &["matrix", "--only"],
             &["test", "--only"],
             &["test", "--only", "lunch"],
             &["torture", "--only", "lunch"],

@@ -17,6 +17,10 @@ pub struct Site {
     pub status: u32,
     /// End: where `g` points to its panic, in bytes from `g`; 0 if that is not known.
     pub panicking: u32,
+    /// Which attachment it belongs to: probes of several can be on one instruction.
+    pub attachment: u32,
+    /// Makes the size a multiple of the alignment.
+    pub reserved: u32,
     /// The executable's layouts.
     pub layout: Layout,
 }

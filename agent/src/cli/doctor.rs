@@ -12,10 +12,14 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use super::run::Ports;
-use crate::target::{
-    ExecutableFile,
-    doctor::{Finding, State, node},
-    plan::{Plan, plan},
+use crate::{
+    probe::Way,
+    target::{
+        ExecutableFile, Setting,
+        doctor::{Finding, State, node},
+        plan::{Plan, plan},
+        settings,
+    },
 };
 
 /// Tell how the kubelet of this node would be watched, and what is in the way
@@ -52,6 +56,9 @@ enum Output {
 struct Report {
     /// What must be in place on this node; empty for a file.
     preconditions: Vec<Finding>,
+    /// How programs would be put on instructions; absent for a file, and where there is no way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachment: Option<Way>,
     kubelets: Vec<Kubelet>,
 }
 
@@ -63,6 +70,12 @@ struct Kubelet {
     file: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
+    /// How it is set up; empty for a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<Setting>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings_unknown: Option<String>,
     /// Why there is no plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -72,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = match &args.kubelet_file {
         Some(file) => {
             let executable = ExecutableFile::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Report { preconditions: Vec::new(), kubelets: vec![Kubelet::new(None, file.clone(), &executable)] }
+            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![Kubelet::new(None, file.clone(), &executable)] }
         }
         None => of_node(args),
     };
@@ -95,18 +108,52 @@ fn of_node(args: &Args) -> Report {
         let file = std::fs::read_link(&path).unwrap_or_else(|_| path.clone());
         match ExecutableFile::open(&path) {
             Ok(executable) => Kubelet::new(Some(*pid), file, &executable),
-            Err(error) => Kubelet { pid: Some(*pid), file, plan: None, problem: Some(format!("cannot be read: {error}")) },
+            Err(error) => Kubelet { problem: Some(format!("cannot be read: {error}")), ..Kubelet::of(Some(*pid), file) },
         }
     });
-    Report { kubelets: kubelets.collect(), preconditions: node.preconditions }
+    Report { kubelets: kubelets.collect(), preconditions: node.preconditions, attachment: node.attachment }
 }
 
 impl Kubelet {
     fn new(pid: Option<u32>, file: PathBuf, executable: &ExecutableFile) -> Self {
+        let kubelet = Self::of(pid, file);
         match plan(executable) {
-            Ok(plan) => Self { pid, file, plan: Some(plan), problem: None },
-            Err(error) => Self { pid, file, plan: None, problem: Some(error.to_string()) },
+            Ok(plan) => Self { plan: Some(plan), ..kubelet }.with_settings(),
+            Err(error) => Self { problem: Some(error.to_string()), ..kubelet },
         }
+    }
+
+    fn of(pid: Option<u32>, file: PathBuf) -> Self {
+        Self { pid, file, plan: None, settings: Vec::new(), settings_unknown: None, problem: None }
+    }
+
+    /// A process tells how it is set up.
+    fn with_settings(mut self) -> Self {
+        let minor =
+            self.plan.as_ref().and_then(|plan| plan.kubelet_version.as_deref()?.strip_prefix("v1.")?.split('.').next()?.parse().ok());
+        match self.pid.map(|pid| settings(pid, minor)) {
+            Some(Ok(settings)) => self.settings = settings,
+            Some(Err(why)) => self.settings_unknown = Some(why),
+            None => {}
+        }
+        self
+    }
+}
+
+impl Kubelet {
+    /// A line for each setting, and what to do about it.
+    fn set_up(&self) -> String {
+        let mut text = String::new();
+        for setting in &self.settings {
+            let _infallible = writeln!(text, "  {:<16} {}", setting.what, setting.value);
+            if let Some(advice) = setting.advice {
+                let _infallible = writeln!(text, "  {:<16} → {advice}", "");
+            }
+        }
+        if let Some(why) = &self.settings_unknown {
+            let _infallible = writeln!(text, "  how it is set up is unknown: {why}");
+        }
+        text
     }
 }
 
@@ -135,6 +182,7 @@ impl Report {
             let _infallible = writeln!(text, "\nkubelet: {pid}{}", kubelet.file.display());
             match (&kubelet.plan, &kubelet.problem) {
                 (Some(plan), _) => {
+                    text += &kubelet.set_up();
                     for line in plan.to_string().lines() {
                         let _infallible = writeln!(text, "{}", format!("  {line}").trim_end());
                     }

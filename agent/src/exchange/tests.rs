@@ -323,3 +323,42 @@ fn a_connection_that_is_forgotten_is_told() {
     let steps = connections.observe(&socket(SocketEvent::Opened, NETNS, peer(2)), None);
     assert_eq!(steps, [ConnectionStep::Evicted(PORT), ConnectionStep::Opened(PORT)]);
 }
+
+/// A request that is refused one right and let in by another is told twice from its begin on: over the routine ring, and over the other.
+#[test]
+fn a_refusal_over_the_other_ring_comes_before_what_let_the_request_in() {
+    let [begin, allowed, answer, end] = trace(1, 1).try_into().unwrap();
+    let id = begin.0;
+    let refused = match &allowed.1 {
+        Part::Check(check) => {
+            Part::Check(Check { time: at(1, 1, 0), subresource: "pods".into(), decision: Decision::NoOpinion, ..check.clone() })
+        }
+        other => panic!("{other:?}"),
+    };
+    let over = |priority| Arrival { priority, endpoint: Some(Endpoint::Exec(None)), ..Arrival::default() };
+    let mut connections = Connections::new(10);
+    let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
+    // The ring of the priority class is read first.
+    let parts = [(true, begin.1.clone()), (true, allowed.1), (false, begin.1), (false, refused), (true, answer.1), (true, end.1)];
+    let steps: Vec<_> =
+        parts.into_iter().flat_map(|(priority, part)| exchanges.observe(id, part, over(priority), &mut connections)).collect();
+    assert!(matches!(steps[..], [Step::Authorized(_), Step::Answered(_), Step::Ended(_)]), "{steps:?}");
+    let [exchange] = ended_of(steps).try_into().unwrap();
+    let decisions: Vec<_> = exchange.checks.iter().map(|check| check.decision).collect();
+    assert_eq!((decisions, exchange.gaps, exchange.is_let_in), (vec![Decision::NoOpinion, Decision::Allow], vec![], true));
+    assert_eq!(exchanges.in_flight(), 0);
+}
+
+#[test]
+fn what_was_asked_for_is_known_without_the_begin_and_who_is_refused_is_not_let_in() {
+    for (priority, part) in
+        [true, false].into_iter().flat_map(|priority| trace(1, 1).into_iter().skip(1).map(move |(_, part)| (priority, part)))
+    {
+        let arrival = Arrival { priority, lost: 1, endpoint: Some(Endpoint::Run(None)) };
+        let mut exchanges = Exchanges::new(10, PORT, READ_ONLY);
+        let mut steps = exchanges.observe(trace(1, 1)[0].0, part.clone(), arrival, &mut Connections::new(10));
+        steps.extend(exchanges.stop());
+        let [exchange] = ended_of(steps).try_into().unwrap();
+        assert_eq!((exchange.endpoint(), exchange.is_let_in), (Endpoint::Run(None), priority), "{part:?}");
+    }
+}

@@ -18,7 +18,7 @@ use crate::causes::in_one_line;
 use crate::gobin::Architecture;
 use crate::target::plan::Plan;
 
-use super::{BtfError, Rings, kernel_log, kernel_log::KernelLog, kernel_offsets};
+use super::{BtfError, NoWay, Rings, Way, kernel_log, kernel_log::KernelLog, kernel_offsets};
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
@@ -37,17 +37,40 @@ pub enum ProbeError {
     /// `/proc` does not tell the agent's own PID namespace.
     #[error("cannot read /proc/self/ns/pid: {0}; kubewitness needs /proc")]
     NoPidNamespace(#[source] io::Error),
-    /// The kernel did not take the programs or maps.
-    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.0))]
-    Load(#[source] EbpfError),
-    /// The kernel did not take one program.
-    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.6 or newer", in_one_line(.source))]
-    Program {
+    /// The kernel has no way to put programs on instructions, or not for this process.
+    #[error(transparent)]
+    NoWay(#[from] NoWay),
+    /// The kernel did not put a program on its instructions.
+    #[error(
+        "the kernel did not attach the program `{program}` by {way}: {}; where the rights are there, another tool may have a probe with a \
+         counter (a USDT semaphore) on the same instruction, of which the kernel's log tells: take that off first",
+        in_one_line(.source)
+    )]
+    Attach {
         /// The program.
         program: &'static str,
+        /// How it was tried.
+        way: Way,
         /// The kernel's words.
         source: ProgramError,
     },
+    /// The kernel did not take the programs or maps.
+    #[error("the kernel refused the programs: {}; they need CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", in_one_line(.0))]
+    Load(#[source] EbpfError),
+    /// The kernel did not take one program.
+    #[error("the kernel refused the program `{program}`: {}; it needs CAP_BPF and CAP_PERFMON (or root) and Linux 6.1 or newer", brief(.error))]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The kernel's words. Not a `source`: the verifier's log would be told whole.
+        error: ProgramError,
+    },
+    /// The kernel lets no program read its memory.
+    #[error(
+        "the kernel lets no program read its memory, so no socket and no namespace: it is locked down in mode `confidentiality` \
+         (/sys/kernel/security/lockdown); start the node with lockdown=integrity or without"
+    )]
+    LockedDown,
     /// A map of the programs could not be used.
     #[error("a map of the kernel programs cannot be used: {}", in_one_line(.0))]
     Map(#[from] MapError),
@@ -69,19 +92,25 @@ const SOCKET: &str = "socket";
 /// The loaded programs.
 pub struct Probes {
     ebpf: Ebpf,
+    way: Way,
     connections: Option<RawTracePointLink>,
     sites: Array<MapData, Plain<wire::Site>>,
     free: BTreeSet<u32>,
     counters: PerCpuArray<MapData, u64>,
+    owners: HashMap<MapData, u32, u32>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
     disbelieved: HashMap<MapData, u32, u8>,
     log: KernelLog,
+    /// The number of the next attachment.
+    next: u32,
 }
 
 /// Probes on one executable; they go when it is given to [`Probes::detach`] or dropped.
 #[derive(Default)]
 pub struct Attachment {
+    /// No other one has or had it.
+    number: u32,
     links: Vec<UProbeLink>,
     sites: Vec<u32>,
 }
@@ -98,8 +127,8 @@ impl Counts {
 }
 
 impl Probes {
-    /// Loads the programs and starts to watch connections on `ports`.
-    pub fn load(ports: &[u16]) -> Result<(Self, Rings), ProbeError> {
+    /// Loads the programs, to be put on instructions in this way, and starts to watch connections on `ports`.
+    pub fn load(ports: &[u16], way: Way) -> Result<(Self, Rings), ProbeError> {
         let btf = std::fs::read(BTF).map_err(ProbeError::NoBtf)?;
         let mut kernel = kernel_offsets(&btf)?;
         for (slot, port) in kernel.ports.iter_mut().zip(ports) {
@@ -111,20 +140,23 @@ impl Probes {
         loader.override_global("KERNEL", &kernel, true);
         let level = kernel_log::level();
         loader.override_global(aya_log::LEVEL, &level, true);
-        let mut ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
+        let mut ebpf = loader.load(&way.object(OBJECT)).map_err(ProbeError::Load)?;
         for program in PROGRAMS {
-            uprobe(&mut ebpf, program)?.load().map_err(|source| ProbeError::Program { program, source })?;
+            uprobe(&mut ebpf, program)?.load().map_err(|source| refused(program, source))?;
         }
         let this = Self {
             sites: Array::try_from(take(&mut ebpf, "SITES")?)?,
             free: (0..wire::SITES).collect(),
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            owners: HashMap::try_from(take(&mut ebpf, "OWNERS")?)?,
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
             disbelieved: HashMap::try_from(take(&mut ebpf, "DISBELIEVED_PIDS")?)?,
             log: KernelLog::new(&mut ebpf),
             connections: None,
+            next: 1,
             ebpf,
+            way,
         };
         Self::finish(this)
     }
@@ -135,9 +167,14 @@ impl Probes {
             take(&mut self.ebpf, "ROUTINE")?.try_into()?,
             take(&mut self.ebpf, "SOCKETS")?.try_into()?,
         );
-        self.socket()?.load().map_err(socket_error)?;
+        self.socket()?.load().map_err(|source| refused(SOCKET, source))?;
         self.watch_sockets()?;
         Ok((self, rings))
+    }
+
+    /// How the programs are put on instructions.
+    pub fn way(&self) -> Way {
+        self.way
     }
 
     /// Attaches to the tracepoint of connections, once more if it was attached already.
@@ -171,8 +208,9 @@ impl Probes {
 
     /// No longer believes a process; its id may be another's soon.
     pub fn forget_process(&mut self, pid: u32) {
-        // It was there unless it was never believed.
+        // It was there unless it was never believed, or never asked.
         let _absent = self.pids.remove(&pid);
+        let _absent = self.owners.remove(&pid);
     }
 
     /// Ignores a process, although it lives in a network namespace that is believed; to be undone when it ends.
@@ -191,7 +229,8 @@ impl Probes {
         if plan.architecture != Architecture::OWN {
             return Err(ProbeError::Architecture(plan.architecture));
         }
-        let mut attachment = Attachment { links: Vec::new(), sites: Vec::new() };
+        let mut attachment = Attachment { number: self.next, links: Vec::new(), sites: Vec::new() };
+        self.next += 1;
         match self.attach_all(file, plan, &mut attachment) {
             Ok(()) => Ok(attachment),
             Err(error) => {
@@ -207,19 +246,32 @@ impl Probes {
             for site in plan.sites.iter().filter(|site| site.kind.label() == program) {
                 let index = self.free.pop_first().ok_or(ProbeError::TooManySites)?;
                 attachment.sites.push(index);
-                self.sites.set(index, &Plain(site.wire(&plan.layout)), 0)?;
+                let site_of_this = wire::Site { attachment: attachment.number, ..site.wire(&plan.layout) };
+                self.sites.set(index, &Plain(site_of_this), 0)?;
                 let location = UProbeAttachLocation::AbsoluteOffset(site.file_offset);
                 points.push(UProbeAttachPoint { location, cookie: Some(index.into()) });
             }
             let probe = uprobe(&mut self.ebpf, program)?;
             let link = probe.attach(points, file, UProbeScope::AllProcesses).and_then(|id| probe.take_link(id));
-            attachment.links.push(link.map_err(|source| ProbeError::Program { program, source })?);
+            attachment.links.push(link.map_err(|source| ProbeError::Attach { program, way: self.way, source })?);
         }
         Ok(())
     }
 
+    /// Lets this attachment, and no other, speak for a process: where its file lies on an overlay, the probes of others may be on the same
+    /// file below.
+    pub fn assign(&mut self, pid: u32, attachment: &Attachment) -> Result<(), ProbeError> {
+        Ok(self.owners.insert(&pid, &attachment.number, 0)?)
+    }
+
     /// Takes the probes off an executable.
     pub fn detach(&mut self, attachment: Attachment) {
+        // Nobody speaks for its processes any more: whoever else is on the same file shall.
+        let orphans: Vec<u32> =
+            self.owners.iter().filter_map(Result::ok).filter(|(_, owner)| *owner == attachment.number).map(|(pid, _)| pid).collect();
+        for pid in orphans {
+            let _absent = self.owners.remove(&pid);
+        }
         drop(attachment.links);
         self.free.extend(attachment.sites);
     }
@@ -252,12 +304,41 @@ fn pid_namespace() -> io::Result<(u64, u64)> {
 }
 
 fn socket_error(source: ProgramError) -> ProbeError {
-    ProbeError::Program { program: SOCKET, source }
+    ProbeError::Program { program: SOCKET, error: source }
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, ProbeError> {
     let found = ebpf.program_mut(program).ok_or(ProbeError::Map(missing(program)))?;
-    found.try_into().map_err(|source| ProbeError::Program { program, source })
+    found.try_into().map_err(|source| ProbeError::Program { program, error: source })
+}
+
+/// A kernel that is locked down has the helper that reads its memory no more, and says so in the verifier's words. (aya tries the helper, and
+/// calls its older name where that is refused.)
+fn refused(program: &'static str, source: ProgramError) -> ProbeError {
+    match &source {
+        ProgramError::LoadError { verifier_log, .. } if last_word(&verifier_log.to_string()).contains("bpf_probe_read") => {
+            ProbeError::LockedDown
+        }
+        _ => ProbeError::Program { program, error: source },
+    }
+}
+
+/// The error, and of the verifier's log, which is long, what it says last.
+fn brief(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => match last_word(&verifier_log.to_string()) {
+            "" => io_error.to_string(),
+            said => format!("{io_error}: {said}"),
+        },
+        other => in_one_line(other),
+    }
+}
+
+/// What a verifier says before its statistics.
+fn last_word(log: &str) -> &str {
+    let statistics = ["verification time", "stack depth", "processed ", "mark_read", "insns ", "subprog"];
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty() && !statistics.iter().any(|begin| line.starts_with(begin)));
+    lines.next_back().unwrap_or_default()
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, ProbeError> {
@@ -274,12 +355,25 @@ fn missing(name: &str) -> MapError {
 struct Plain<T>(T);
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
-// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 4 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
+// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 6 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
 unsafe impl Pod for Plain<wire::Site> {}
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
 // SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 2 × 8 + 12 × 4 + 4 × 2 bytes.
 unsafe impl Pod for Plain<wire::Kernel> {}
 
-const _: () = assert!(size_of::<wire::Site>() == 8 + 4 * 4 + 5 * 8 + 36 * 4);
+const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 5 * 8 + 36 * 4);
 const _: () = assert!(size_of::<wire::Kernel>() == 2 * 8 + 12 * 4 + 4 * 2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_last_word_is_found_before_its_statistics() {
+        let log = "0: R1=ctx() R10=fp0\n255: (79) r9 = *(u64 *)(r10 -120)\ninvalid read from stack R10 off=-120 size=8\n\
+                   verification time 2683 usec\nstack depth 112+0\nprocessed 156 insns (limit 1000000) mark_read 8\n\n";
+        assert_eq!(last_word(log), "invalid read from stack R10 off=-120 size=8");
+        assert_eq!(last_word(""), "");
+    }
+}

@@ -1,14 +1,19 @@
 //! The kernel side of the house: load the programs, attach them to a planned executable, drain the rings.
 //!
-//! The only module with `unsafe`, and only to tell aya which plain structs may be copied into a map.
+//! The only module with `unsafe`: to map a file, to hold a lease on one, to ask the kernel for a perf event, and to tell aya which plain structs
+//! may be copied into a map.
 
 mod decode;
 mod kernel_btf;
 mod kernel_log;
+mod lease;
 mod load;
 mod rings;
+mod way;
 
 pub use decode::{DecodeError, Decoded, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
+pub use lease::Lease;
 pub use load::{Attachment, Counts, ProbeError, Probes};
 pub use rings::Rings;
+pub use way::{NoWay, Way};

@@ -39,6 +39,10 @@ impl Rings {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        // A descriptor that was closed is always ready; the loop would spin, and another file may get its number.
+        if fds[..OWN].iter().any(|fd| fd.revents().intersects(PollFlags::NVAL | PollFlags::ERR)) {
+            return Err(io::Error::other("a ring of the kernel programs was closed by something else than the agent"));
+        }
         Ok(fds[OWN..].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index).collect())
     }
 

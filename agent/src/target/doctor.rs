@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeSet, fs, io};
 
-use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 use procfs::{KernelVersion, process::Process};
 use serde::Serialize;
 
 use super::{Disbelief, listeners, netns, own_netns, standing};
-use crate::probe::kernel_offsets;
+use crate::probe::{NoWay, Way, kernel_offsets};
 
 /// One precondition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +39,8 @@ pub enum State {
 pub struct Node {
     /// The preconditions, in the order in which they matter.
     pub preconditions: Vec<Finding>,
+    /// How programs would be put on instructions, if there is a way.
+    pub attachment: Option<Way>,
     /// Processes that listen on a watched port in a believed network namespace, and those that were named.
     pub listeners: BTreeSet<u32>,
 }
@@ -55,9 +56,11 @@ pub fn node(ports: &[u16], named: &[u32]) -> Node {
         }
     }
     kubelets.extend(named);
-    let mut preconditions = vec![kernel(), btf(), capabilities(), uprobe_multi(), pid_namespace(), kubelet(ports, &kubelets)];
+    let way = Way::of_this_kernel();
+    let mut preconditions =
+        vec![kernel(), lockdown(&read_lockdown()), btf(), capabilities(), uprobes(&way), pid_namespace(), kubelet(ports, &kubelets)];
     preconditions.extend(impostor(&impostors));
-    Node { preconditions, listeners: kubelets }
+    Node { preconditions, attachment: way.ok(), listeners: kubelets }
 }
 
 /// Who listens where a kubelet does, and is not believed.
@@ -81,18 +84,64 @@ fn unknown(what: &'static str, detail: impl Into<String>, advice: impl Into<Stri
     Finding { what, state: State::Unknown, detail: detail.into(), advice: Some(advice.into()) }
 }
 
+/// The oldest kernel that the agent was run on, and the oldest that has all that the programs call (`bpf_loop`).
+const TRIED: (u8, u8) = (6, 1);
+const POSSIBLE: (u8, u8) = (5, 17);
+
 fn kernel() -> Finding {
     const WHAT: &str = "kernel";
-    match KernelVersion::current() {
-        Ok(version) => {
-            let text = format!("Linux {}.{}.{}", version.major, version.minor, version.patch);
-            if (version.major, version.minor) >= (6, 6) {
-                fine(WHAT, text)
-            } else {
-                missing(WHAT, text, "uprobe_multi came with Linux 6.6: use a node with that or newer")
-            }
+    let version = match KernelVersion::current() {
+        Ok(version) => (version.major, version.minor),
+        Err(error) => return unknown(WHAT, format!("its version cannot be read: {error}"), "mount /proc"),
+    };
+    let text = format!("Linux {}", rustix::system::uname().release().to_string_lossy());
+    if version >= TRIED {
+        fine(WHAT, text)
+    } else if version >= POSSIBLE {
+        unknown(WHAT, text, "nobody has tried a kernel before 6.1: run it and see, or use a newer one")
+    } else {
+        missing(WHAT, text, "the programs need Linux 5.17, and 6.1 is the oldest that was tried: use a node with that or newer")
+    }
+}
+
+/// What there is of `/sys/kernel/security`.
+#[derive(Debug)]
+enum Lockdown {
+    /// The kernel was built without it, or the modules that are on do not include it.
+    Absent,
+    /// Nobody mounted it here.
+    Hidden,
+    /// `none [integrity] confidentiality`
+    Modes(String),
+}
+
+fn read_lockdown() -> Lockdown {
+    const FOLDER: &str = "/sys/kernel/security";
+    match fs::read_to_string(format!("{FOLDER}/lockdown")) {
+        Ok(modes) => Lockdown::Modes(modes),
+        Err(_) if fs::exists(format!("{FOLDER}/lsm")).unwrap_or_default() || !fs::exists(FOLDER).unwrap_or(true) => Lockdown::Absent,
+        Err(_) => Lockdown::Hidden,
+    }
+}
+
+fn lockdown(found: &Lockdown) -> Finding {
+    const WHAT: &str = "lockdown";
+    let modes = match found {
+        Lockdown::Absent => return fine(WHAT, "the kernel has none"),
+        Lockdown::Hidden => {
+            return unknown(WHAT, "/sys/kernel/security is not mounted here", "look at /sys/kernel/security/lockdown on the node");
         }
-        Err(error) => unknown(WHAT, format!("its version cannot be read: {error}"), "mount /proc"),
+        Lockdown::Modes(modes) => modes,
+    };
+    let mode = modes.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(modes.trim(), |(mode, _)| mode);
+    if mode == "confidentiality" {
+        missing(
+            WHAT,
+            "confidentiality: no program may read the kernel's memory, not even root's, and sockets and namespaces are there",
+            "start the node with lockdown=integrity, or with none (on Talos that is a kernel argument of the machine)",
+        )
+    } else {
+        fine(WHAT, mode)
     }
 }
 
@@ -132,12 +181,18 @@ fn capabilities() -> Finding {
     }
 }
 
-fn uprobe_multi() -> Finding {
+fn uprobes(way: &Result<Way, NoWay>) -> Finding {
     const WHAT: &str = "uprobes";
-    match is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation) {
-        Ok(true) => fine(WHAT, "the kernel attaches many at once (uprobe_multi)"),
-        Ok(false) => missing(WHAT, "the kernel has no uprobe_multi", "use Linux 6.6 or newer with CONFIG_UPROBES"),
-        Err(error) => unknown(WHAT, format!("cannot be tried: {error}"), "give CAP_BPF and CAP_PERFMON, or run as root"),
+    // The same for both, because no site's instruction has to be executed elsewhere.
+    const COST: &str = "a hit costs one trap, a request four hits or more";
+    match way {
+        Ok(Way::Multi) => fine(WHAT, format!("{}: the kernel attaches to many instructions at once; {COST}", Way::Multi)),
+        Ok(Way::Events) => {
+            fine(WHAT, format!("{}, one for each instruction, as the kernel has no uprobe_multi (Linux 6.6); {COST}", Way::Events))
+        }
+        Err(error @ NoWay::Hidden(_)) => unknown(WHAT, error.to_string(), "give CAP_BPF and CAP_PERFMON, or run as root"),
+        Err(error @ NoWay::Refused(_)) => missing(WHAT, error.to_string(), "give CAP_SYS_ADMIN too, or use Linux 6.6 or newer"),
+        Err(error @ (NoWay::None | NoWay::Unclear(_))) => missing(WHAT, error.to_string(), "use another kernel, best Linux 6.6 or newer"),
     }
 }
 
@@ -170,5 +225,41 @@ fn kubelet(ports: &[u16], listeners: &BTreeSet<u32>) -> Finding {
     } else {
         let pids: Vec<_> = listeners.iter().map(u32::to_string).collect();
         fine(WHAT, format!("process {} on port {ports}", pids.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockdown_is_in_the_way_in_one_mode_alone() {
+        let modes = |text: &str| lockdown(&Lockdown::Modes(text.to_owned()));
+        for (found, state) in [
+            (modes("[none] integrity confidentiality\n"), State::Ok),
+            (modes("none [integrity] confidentiality\n"), State::Ok),
+            (modes("none integrity [confidentiality]\n"), State::Missing),
+            (lockdown(&Lockdown::Absent), State::Ok),
+            (lockdown(&Lockdown::Hidden), State::Unknown),
+        ] {
+            assert_eq!(found.state, state, "{found:?}");
+            assert_eq!(found.advice.is_some(), state != State::Ok, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_line_about_uprobes_says_the_way_and_why() {
+        let refused = || io::Error::from_raw_os_error(libc::EACCES);
+        for (way, state, says) in [
+            (Ok(Way::Multi), State::Ok, "uprobe_multi: "),
+            (Ok(Way::Events), State::Ok, "perf events, one for each instruction, as the kernel has no uprobe_multi"),
+            (Err(NoWay::Refused(refused())), State::Missing, "CAP_SYS_ADMIN"),
+            (Err(NoWay::Hidden(refused())), State::Unknown, "CAP_BPF"),
+            (Err(NoWay::None), State::Missing, "CONFIG_UPROBE_EVENTS"),
+        ] {
+            let found = uprobes(&way);
+            assert_eq!(found.state, state, "{found:?}");
+            assert!(found.detail.contains(says), "{found:?}");
+        }
     }
 }

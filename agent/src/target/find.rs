@@ -76,9 +76,14 @@ pub fn listeners(ports: &[u16], believed: &BTreeSet<u32>) -> BTreeSet<u32> {
     let members: Vec<Process> = processes
         .filter_map(Result::ok)
         .filter(|process| {
-            let Ok(inode) = netns(process.pid.cast_unsigned()) else { return false };
-            if believed.contains(&inode) && read.insert(inode) {
+            let pid = process.pid.cast_unsigned();
+            let Ok(inode) = netns(pid) else { return false };
+            if believed.contains(&inode) && !read.contains(&inode) {
                 sockets.extend(listening(process, ports));
+                // A process that has ended meanwhile shows no sockets, and the next one of the namespace is asked.
+                if netns(pid).is_ok() {
+                    read.insert(inode);
+                }
             }
             believed.contains(&inode)
         })

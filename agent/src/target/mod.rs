@@ -7,11 +7,12 @@ mod find;
 mod place;
 pub mod plan;
 mod presence;
-mod rewritten;
+mod settings;
 mod watch;
 
 pub use belief::{Disbelief, Disbelieved, standing};
 pub use file::ExecutableFile;
 pub use find::{blindness, executable, listeners, netns, own_netns};
 pub use place::Places;
+pub use settings::{Setting, settings};
 pub use watch::{AdoptError, Kubelets, Presence, Status};

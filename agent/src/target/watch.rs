@@ -17,9 +17,8 @@ use super::{
     find::FileId,
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
-    rewritten::{Rewritten, Watched},
 };
-use crate::probe::{Attachment, ProbeError, Probes};
+use crate::probe::{Attachment, Lease, ProbeError, Probes};
 
 /// Executables that stay attached after their last process ended, so that a restart has no gap.
 const IDLE_FILES: usize = 4;
@@ -77,8 +76,8 @@ struct Target {
     plan: Plan,
     attachment: Attachment,
     processes: Vec<(u32, OwnedFd)>,
-    /// `None` where writes to it would not be noticed: then it is not probed for longer than it runs.
-    watched: Option<Watched>,
+    /// Makes writers wait until the probes are off. `None` where that cannot be had: then it is not probed for longer than it runs.
+    lease: Option<Lease>,
 }
 
 impl Target {
@@ -96,6 +95,9 @@ impl Target {
         // The new ones come after the old ones are gone: both at once would report each request twice.
         probes.detach(mem::take(&mut self.attachment));
         self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
+        for (pid, _) in &self.processes {
+            probes.assign(*pid, &self.attachment).map_err(|error| error.to_string())?;
+        }
         match self.bare().unwrap_or_default().first() {
             Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
             None => Ok(()),
@@ -120,7 +122,6 @@ pub struct Kubelets {
     others: VecDeque<(FileId, PlanError)>,
     /// Processes that ended last: what they did may still be on its way.
     departed: VecDeque<u32>,
-    rewritten: Rewritten,
     /// The files that were found in the places of those that run, when that was last looked at.
     successors: Vec<FileId>,
 }
@@ -150,6 +151,7 @@ impl Kubelets {
         let life = pidfd_open(process, PidfdFlags::empty()).map_err(|error| unreadable(error.into()))?;
         let file = FileId::of(&path).map_err(unreadable)?;
         if let Some(target) = self.targets.iter_mut().find(|target| target.file == file) {
+            probes.assign(pid, &target.attachment).map_err(|source| AdoptError::Probe { pid, source })?;
             target.processes.push((pid, life));
             return Ok(None);
         }
@@ -165,12 +167,21 @@ impl Kubelets {
         processes: Vec<(u32, OwnedFd)>,
         probes: &mut Probes,
     ) -> Result<usize, AdoptError> {
+        // Before it is read: nobody changes it from here on.
+        let lease = Lease::take(path).ok();
+        if processes.is_empty() && lease.is_none() {
+            let source = io::Error::other("somebody may be writing to it, and it is not run yet");
+            return Err(AdoptError::Executable { pid, source });
+        }
         let plan = self.plan(path, file).map_err(|source| AdoptError::Executable { pid, source })?;
         let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
         let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
-        let watched = self.rewritten.watch(path);
-        self.targets.push(Target { file, plan, attachment, processes, watched });
+        if let Some(source) = processes.iter().find_map(|(pid, _)| probes.assign(*pid, &attachment).err()) {
+            probes.detach(attachment);
+            return Err(AdoptError::Probe { pid, source });
+        }
+        self.targets.push(Target { file, plan, attachment, processes, lease });
         Ok(self.targets.len() - 1)
     }
 
@@ -194,25 +205,12 @@ impl Kubelets {
         Some(attached.map(|index| &self.targets[index].plan))
     }
 
-    /// What becomes readable when a file that is probed was written to.
-    pub fn writes(&self) -> Option<BorrowedFd<'_>> {
-        self.rewritten.descriptor()
-    }
-
-    /// Takes the probes off the files that were written to; how many these were.
-    pub fn rewritten(&mut self, probes: &mut Probes) -> usize {
-        let written = self.rewritten.take();
-        let (gone, kept) = self.targets.drain(..).partition(|target| target.watched.is_some_and(|watched| written.contains(&watched)));
-        self.targets = kept;
-        let gone: Vec<Target> = gone;
-        gone.into_iter().map(|target| self.detach(target, probes)).count()
-    }
-
-    fn detach(&self, target: Target, probes: &mut Probes) {
-        probes.detach(target.attachment);
-        if let Some(watched) = target.watched {
-            self.rewritten.forget(watched);
-        }
+    /// Takes the probes off the files that somebody waits to write to; how many these were. To be called about once a second at least: the
+    /// kernel lets no writer wait for longer than 45 s.
+    pub fn give_way(&mut self, probes: &mut Probes) -> usize {
+        let is_wanted = |target: &mut Target| target.lease.as_ref().is_some_and(Lease::is_wanted);
+        let gone: Vec<Target> = self.targets.extract_if(.., is_wanted).collect();
+        gone.into_iter().map(|target| detach(target, probes)).count()
     }
 
     fn plan(&mut self, path: &Path, file: FileId) -> io::Result<Result<Plan, PlanError>> {
@@ -236,14 +234,14 @@ impl Kubelets {
         while self.targets.iter().filter(|target| target.processes.is_empty()).count() >= IDLE_FILES {
             let Some(index) = self.targets.iter().position(|target| target.processes.is_empty()) else { return };
             let target = self.targets.remove(index);
-            self.detach(target, probes);
+            detach(target, probes);
         }
     }
 
     /// Takes the probes off all executables: no program runs any more when this returns.
     pub fn release(&mut self, probes: &mut Probes) {
         for target in std::mem::take(&mut self.targets) {
-            self.detach(target, probes);
+            detach(target, probes);
         }
     }
 
@@ -277,8 +275,8 @@ impl Kubelets {
         self.targets.iter().any(watched) || self.departed.contains(&pid)
     }
 
-    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless nobody would
-    /// notice that it is written to.
+    /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless it could
+    /// be written to meanwhile.
     pub fn gone(&mut self, pid: u32, probes: &mut Probes) {
         self.departed.truncate(DEPARTED - 1);
         self.departed.push_front(pid);
@@ -289,9 +287,9 @@ impl Kubelets {
             if target.processes.is_empty() && before > 0 {
                 // The one that went idle last is the last to lose its probes.
                 let target = self.targets.remove(index);
-                match target.watched {
+                match target.lease {
                     Some(_) => self.targets.push(target),
-                    None => self.detach(target, probes),
+                    None => detach(target, probes),
                 }
                 return;
             }
@@ -304,6 +302,12 @@ impl Kubelets {
         let processes = self.targets.iter().map(|target| target.processes.len()).sum();
         Status { attached, processes, refused: self.refused.clone() }
     }
+}
+
+/// Takes the probes off, and only then lets go of the file.
+fn detach(target: Target, probes: &mut Probes) {
+    probes.detach(target.attachment);
+    drop(target.lease);
 }
 
 /// The file that lies where the executable of a process was, opened, if it is another one.

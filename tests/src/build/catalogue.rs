@@ -136,6 +136,52 @@ pub fn audit_policy() -> Recipe {
     }
 }
 
+/// The programs whose source is `tests/go-server`, a module of its own that pins what `tests/kubernetes/1.36.3` pins: most of it is compiled
+/// already where the kubelet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerProgram {
+    /// `kubeletserver`: the kubelet's real HTTP server without a kubelet behind it, for machines where no container can run.
+    KubeletServer,
+    /// `fewcaps`: runs a program as root with few capabilities.
+    FewCaps,
+}
+
+impl ServerProgram {
+    /// How it is made, static.
+    pub fn recipe(self) -> Recipe {
+        let (name, package) = match self {
+            Self::KubeletServer => ("kubeletserver", "kubewitness.dev/tests-server"),
+            Self::FewCaps => ("fewcaps", "kubewitness.dev/tests-server/fewcaps"),
+        };
+        // With the version that a kubelet of this release has, compiled by the same Go.
+        let kubelet = Release::V1_36.program(KubernetesProgram::Kubelet);
+        Recipe {
+            name,
+            package: package.to_owned(),
+            module: tests_folder().join("go-server"),
+            folder: format!("go/server-{}", kubelet.toolchain),
+            ..kubelet
+        }
+    }
+}
+
+/// `multicall`: an API server and a kubelet 1.36.3 in one process. A module of its own, `tests/go-multicall`, which pins what
+/// `tests/kubernetes/1.36.3` pins, so that only linking is left to do.
+pub fn multicall() -> Recipe {
+    let release = Release::V1_36;
+    Recipe {
+        name: "multicall",
+        package: "kubewitness.dev/tests-multicall".to_owned(),
+        module: tests_folder().join("go-multicall"),
+        toolchain: release.toolchain(),
+        tags: "",
+        linker_flags: release.linker_flags(),
+        environment: &[],
+        arguments: &[],
+        folder: format!("go/multicall-{}", release.toolchain()),
+    }
+}
+
 /// `kubeflood`: requests as fast as a kubelet answers, and sessions by the thousand. A module of its own, `tests/go-flood`: a change of it
 /// builds nothing else anew.
 pub fn flood() -> Recipe {
@@ -249,6 +295,8 @@ mod tests {
             (AlertmanagerProgram::Amtool.recipe(), "github.com/prometheus/alertmanager v0.31.1"),
             (OwnProgram::SpdyExec.recipe(), "k8s.io/client-go v0.36.3"),
             (audit_policy(), "k8s.io/apiserver v0.36.3"),
+            (ServerProgram::KubeletServer.recipe(), "k8s.io/kubernetes v1.36.3"),
+            (multicall(), "k8s.io/kubernetes v1.36.3"),
         ];
         for (recipe, pin) in pins {
             let pinned = fs::read_to_string(recipe.module.join("go.mod")).unwrap();

@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::Instant;
 
 pub use catalogue::{
-    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, audit_policy, etcd, flood, helm,
-    kube_proxy,
+    AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, ServerProgram, audit_policy, etcd,
+    flood, helm, kube_proxy, multicall,
 };
 pub use release::{Release, Shape};
 

@@ -43,16 +43,19 @@ impl Release {
     pub const V1_37: Self = official("1.37.2", "go1.27.3");
     /// The releases of the ordinary test run, oldest first.
     pub const ALL: [Self; 3] = [Self::V1_30, Self::V1_36, Self::V1_37];
-    /// Every supported release, oldest first, with the Go that its file `.go-version` names; the last two also with the Go that comes next.
-    pub const MATRIX: [Self; 11] = [
+    /// Every supported release, oldest first, with the Go that its file `.go-version` names; the last two also with the Go that comes next. The
+    /// builds of the ordinary test run are among them.
+    pub const MATRIX: [Self; 13] = [
         official("1.29.6", "go1.21.11"),
         official("1.30.14", "go1.23.10"),
+        Self::V1_30,
         official("1.31.14", "go1.24.9"),
         official("1.32.13", "go1.24.13"),
         official("1.33.13", "go1.25.11"),
         official("1.34.4", "go1.24.12"),
         official("1.35.4", "go1.25.9"),
         official("1.36.3", "go1.26.5"),
+        Self::V1_36,
         official("1.36.3", "go1.27.3"),
         official("1.37.2", "go1.26.10"),
         Self::V1_37,

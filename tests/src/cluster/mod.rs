@@ -212,7 +212,12 @@ impl Cluster {
 
     /// The process id of the kubelet, while it runs.
     pub fn kubelet_pid(&self) -> Option<u32> {
-        process::recorded(&self.layout, "kubelet").map(process::Identity::pid)
+        self.pid("kubelet")
+    }
+
+    /// The process id of one of the programs that have a [`Self::log`], while it runs.
+    pub fn pid(&self, program: &str) -> Option<u32> {
+        process::recorded(&self.layout, program).map(process::Identity::pid)
     }
 
     /// The executable that the kubelet runs from.
@@ -274,9 +279,27 @@ impl Cluster {
         up::restart_kubelet(self)
     }
 
+    /// Ends the kubelet with SIGTERM, for good: [`Self::restart_kubelet`] starts another.
+    pub fn end_kubelet(&self) -> Result<(), ClusterError> {
+        up::end_kubelet(self)
+    }
+
+    /// Ends the kubelet with SIGTERM and starts it again with another configuration: `config` is merged over the testbed's own, as in
+    /// [`Options::kubelet_config`], and `arguments` are put behind its command line's. Returns when it listens; it knows its pods
+    /// after [`Self::await_pods`]. [`Self::restart_kubelet`] keeps the configuration and drops the arguments.
+    pub fn reconfigure_kubelet(&self, config: &serde_json::Value, arguments: &[&str]) -> Result<(), ClusterError> {
+        up::reconfigure_kubelet(self, config, arguments)
+    }
+
+    /// Waits until the kubelet runs a command in `default/web`, which is asked with `kubectl exec` until it works: a kubelet listens before it
+    /// has read which pods it has from the API server.
+    pub fn await_pods(&self) -> Result<(), ClusterError> {
+        up::await_pods(self)
+    }
+
     /// Starts a kubelet where there is none, from the cluster's own file; returns as soon as it listens, which is before it knows its pods.
     pub fn start_kubelet(&self) -> Result<(), ClusterError> {
-        up::start_kubelet(self)
+        up::start_kubelet(self, &[])
     }
 
     /// Ends the API server without a warning, as a crash does. [`Self::start_api_server`] starts it again.

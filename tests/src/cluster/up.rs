@@ -53,19 +53,33 @@ pub(super) fn open(name: &str) -> Result<Cluster, ClusterError> {
 }
 
 pub(super) fn restart_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
-    if let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") {
-        // Without its record it may end; with it, that would be taken for a crash.
-        residue::remove_file(&cluster.layout.path("run/kubelet"))?;
-        kubelet.signal(Signal::TERM);
-        wait(&cluster.layout, "the kubelet did not end", "kubelet", || {
-            kubelet.reap();
-            Ok(!kubelet.is_alive())
-        })?;
-    }
-    start_kubelet(cluster)?;
-    // A kubelet listens before it has read which pods it has from the API server.
+    end_kubelet(cluster)?;
+    start_kubelet(cluster, &[])?;
+    await_pods(cluster)
+}
+
+pub(super) fn await_pods(cluster: &Cluster) -> Result<(), ClusterError> {
     let knows_its_pods = || Ok(succeeds(&mut cluster.kubectl(["exec", POD, "--", "true"])));
     wait(&cluster.layout, "the kubelet did not find its pods again", "kubelet", knows_its_pods)
+}
+
+pub(super) fn reconfigure_kubelet(cluster: &Cluster, config: &Value, arguments: &[&str]) -> Result<(), ClusterError> {
+    end_kubelet(cluster)?;
+    write(&cluster.layout.path("kubelet.json"), &config::kubelet(&cluster.layout, cluster.kubelet, config).to_string())?;
+    start_kubelet(cluster, arguments)
+}
+
+pub(super) fn end_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+    let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") else { return Ok(()) };
+    // Without its record it may end; with it, that would be taken for a crash.
+    residue::remove_file(&cluster.layout.path("run/kubelet"))?;
+    kubelet.signal(Signal::TERM);
+    // Its socket may outlive its first thread, and would take a connection that is meant for the next kubelet.
+    let holds_the_port = || process::recorded(&cluster.layout, "etcd").is_some_and(|etcd| listens(etcd.pid(), 10250));
+    wait(&cluster.layout, "the kubelet did not end", "kubelet", || {
+        kubelet.reap();
+        Ok(!kubelet.is_alive() && !holds_the_port())
+    })
 }
 
 pub(super) fn kill_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
@@ -125,7 +139,7 @@ fn start(cluster: &Cluster, options: &Options, host: &Host) -> Result<(), Cluste
     launch_api_server(cluster)?;
     import_images(layout, options, host)?;
     await_api_server(cluster)?;
-    start_kubelet(cluster)?;
+    start_kubelet(cluster, &[])?;
     if cluster.controllers {
         controllers::start(cluster)?;
     }
@@ -196,9 +210,12 @@ fn await_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
     })
 }
 
-pub(super) fn start_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
+/// `more` comes last on the command line, where the last of two equal flags is the one that counts.
+pub(super) fn start_kubelet(cluster: &Cluster, more: &[&str]) -> Result<(), ClusterError> {
     let layout = &cluster.layout;
-    process::start(layout, "kubelet", &cluster.kubelet_binary(), &config::kubelet_arguments(layout, cluster.address))?;
+    let mut arguments = config::kubelet_arguments(layout, cluster.address);
+    arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+    process::start(layout, "kubelet", &cluster.kubelet_binary(), &arguments)?;
     wait(layout, "the kubelet did not listen on port 10250", "kubelet", || Ok(cluster.kubelet_pid().is_some_and(|pid| listens(pid, 10250))))
 }
 

@@ -18,7 +18,7 @@ use kubewitness_tests::{
 };
 use rustix::process::Signal;
 
-use crate::{Form, folder, load, seen};
+use crate::{Form, SEEN_WITHIN, folder, load, seen};
 
 /// SIGKILL under load. Nobody can see what is served while no agent is there, and what it had not written yet goes with it. So what counts is
 /// this: in each round, 50 numbered requests are sent once the agent says that it watches, and the agent is killed when they are in its file.
@@ -115,7 +115,7 @@ pub(crate) fn out_of_memory(bed: &Bed, form: Form) {
         form.row("agent in a memory cgroup", "-", 0, 0, "not measured: this machine has no memory cgroups");
         return;
     };
-    let agent = group.agent(bed);
+    let mut agent = group.agent(bed);
     let long = "a".repeat(3900);
     let flood = Flood::get(&format!("/healthz?{long}={{n}}")).token(&token).connections(32).lasting(Duration::from_secs(form.of(3, 60)));
     let answers = flood.send(&bed.cluster).unwrap();
@@ -123,7 +123,8 @@ pub(crate) fn out_of_memory(bed: &Bed, form: Form) {
     let (most, kills) = (group.number("memory.max_usage_in_bytes"), group.kills());
     assert_eq!(kills, 0, "the agent was killed with {most} bytes");
     assert!(agent.fetch("/healthz").is_ok());
-    let known = books::known_requests(&agent).unwrap();
+    let counted = |agent: &mut Agent| Ok(Some(books::known_requests(agent)?).filter(|(seen, unseen)| seen + unseen == answers.answered()));
+    let known = agent.until("seen and unseen are what was served", SEEN_WITHIN, counted).unwrap();
     let note = format!("the limit of the chart, 64 MiB; at most {} MiB were used, while nobody read its events", most >> 20);
     form.row("agent in a memory cgroup under a flood", answers.answered(), known.0, known.1, &note);
     drop(agent);

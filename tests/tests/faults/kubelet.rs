@@ -164,7 +164,7 @@ pub(crate) fn stopped(bed: &Bed, form: Form) {
 
 /// Two kubelets of two releases, each in a network namespace of its own, and one agent that was told of both.
 pub(crate) fn two(bed: &Bed, form: Form) {
-    let options = Options { kubelet: Release::V1_37, api_server: Release::V1_37, ..Options::named("kf-second") };
+    let options = Options { kubelet: Release::V1_37, ..Options::named("kf-second") };
     Cluster::down(&options.name).unwrap();
     let second = Down(Cluster::up(&options).unwrap());
     let tokens = [bed.identity("two", &["get"], &["nodes/proxy"]), {

@@ -48,7 +48,7 @@ fn faults() {
 #[ignore = "an hour; cargo xtask torture runs it"]
 fn faults_long() {
     play(
-        &Options::named("kf-faults"),
+        &Options::named("kf-faults-long"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults-long"),
         &[
             ("kubelet restarted", |bed| kubelet::restarted(bed, Form::LONG)),

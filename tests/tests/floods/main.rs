@@ -32,7 +32,7 @@ fn floods() {
 #[ignore = "half an hour; cargo xtask torture runs it"]
 fn floods_long() {
     play(
-        &Options::named("kf-floods"),
+        &Options::named("kf-floods-long"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("floods-long"),
         &[
             ("execs under a flood", |bed| execs::under_a_flood(bed, Form::LONG)),

@@ -13,14 +13,16 @@ pub(crate) fn counted(bed: &Bed, form: Form) {
     let token = bed.identity("overflow", &["get"], &["nodes/proxy", "nodes/metrics"]);
     let mut agent = bed.agent(&["--events-max-size", "10Mi", "--events-max-files", "2"]);
     let before = books::kubelet_requests(&bed.cluster, &token).unwrap();
-    let floods = ["/healthz?{n}", "/pods?{n}"].map(|path| Flood::get(path).token(&token).connections(16).start(&bed.cluster).unwrap());
+    let mut answers = Vec::new();
     for _ in 0..form.of(1, 10) {
+        let background = Flood::get("/pods?{n}").token(&token).connections(16).start(&bed.cluster).unwrap();
         agent.signal(Signal::STOP).unwrap();
-        thread::sleep(Duration::from_secs(form.of(3, 5)));
+        // The ring holds some 5,000 of these.
+        answers.push(Flood::get("/healthz?{n}").token(&token).times(form.of(10_000, 50_000)).send(&bed.cluster).unwrap());
         agent.signal(Signal::CONT).unwrap();
         thread::sleep(Duration::from_secs(1));
+        answers.push(background.stop().unwrap());
     }
-    let answers = floods.map(|flood| flood.stop().unwrap());
     assert!(answers.iter().all(|answers| answers.only() == Some(200)), "{answers:?}");
     // The first question was counted in `before`, this one is in both.
     let served = books::kubelet_requests(&bed.cluster, &token).unwrap() - before + 1;

@@ -122,6 +122,8 @@ fn the_pod_asks_for_no_more_than_is_documented() {
             }
         }
     }
+    let old = said(&template(&["--set", "oldKernels=true"]));
+    assert!(old.contains("add: [BPF, PERFMON, SYS_PTRACE, SYS_ADMIN]"), "the one value that adds a capability");
     let host_network = |manifest: &str| manifest.contains("hostNetwork: true");
     assert_eq!(renderings.iter().filter(|manifest| host_network(manifest)).count(), 1, "only where it is asked for");
 }

@@ -9,6 +9,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::http::Kubelet;
 
+/// Streams that are open at once: fewer than a kubelet allows.
+const BATCH: usize = 100;
+
 /// The statuses of the responses, in order; `None` if the kubelet does not speak HTTP/2.
 pub(crate) fn send(kubelet: &Kubelet, requests: Vec<Request<()>>) -> io::Result<Option<Vec<u16>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -26,19 +29,21 @@ async fn converse(kubelet: &Kubelet, requests: Vec<Request<()>>) -> io::Result<O
     }
     let (mut client, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
-    let mut pending = Vec::new();
-    // All at once: on one connection they run side by side.
-    for request in requests {
-        client = client.ready().await.map_err(io::Error::other)?;
-        pending.push(client.send_request(request, true).map_err(io::Error::other)?.0);
-    }
     let mut statuses = Vec::new();
-    for response in pending {
-        let mut response = response.await.map_err(io::Error::other)?;
-        statuses.push(response.status().as_u16());
-        while let Some(data) = response.body_mut().data().await {
-            let data = data.map_err(io::Error::other)?;
-            response.body_mut().flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+    for batch in requests.chunks(BATCH) {
+        let mut pending = Vec::new();
+        // All at once: on one connection they run side by side.
+        for request in batch {
+            client = client.ready().await.map_err(io::Error::other)?;
+            pending.push(client.send_request(request.clone(), true).map_err(io::Error::other)?.0);
+        }
+        for response in pending {
+            let mut response = response.await.map_err(io::Error::other)?;
+            statuses.push(response.status().as_u16());
+            while let Some(data) = response.body_mut().data().await {
+                let data = data.map_err(io::Error::other)?;
+                response.body_mut().flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+            }
         }
     }
     drop(client);

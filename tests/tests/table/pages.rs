@@ -13,6 +13,23 @@ pub(crate) fn rows(minor: u32) -> Vec<Row> {
     rows
 }
 
+/// So many requests that cost the kubelet little, by all kinds of callers in turn.
+pub(crate) fn many(minor: u32, count: usize) -> Vec<Row> {
+    let rows = [
+        Row::new("GET", "/healthz", &before_proxy(minor, "healthz")).object(Object::Node("healthz")).and_by_a_reader(),
+        Row::new("GET", "/debug/pprof/cmdline", &["proxy"]).kind(Kind::Debug).and_by_a_reader(),
+        Row::new("POST", "/containerLogs/default/web/main", &["proxy"])
+            .object(Object::Pod { name: "web", uid: String::new(), subresource: "log" })
+            .kind(Kind::Logs)
+            .code(405)
+            .by(&[Caller::With(right("proxy")), Caller::Powerless]),
+        Row::new("DELETE", "/stats/summary", &["stats"]).code(405),
+        Row::unchecked("GET", "/nothing", 404).by(&[Caller::With(right("metrics")), Caller::Nobody]),
+    ];
+    let single: Vec<_> = rows.iter().flat_map(|row| row.callers.iter().map(|caller| row.clone().by(&[*caller]))).collect();
+    single.iter().cycle().take(count).cloned().collect()
+}
+
 /// The questions where a finer right is asked for first, since 1.33.
 fn before_proxy(minor: u32, finer: &'static str) -> Vec<&'static str> {
     if minor >= 33 { vec![finer, "proxy"] } else { vec!["proxy"] }
@@ -67,11 +84,14 @@ fn own_rights(minor: u32) -> Vec<Row> {
         row("/stats/nothing", "stats").code(404),
         row("/logs/", "log").kind(Kind::Logs),
         row("/logs/no-such-file", "log").kind(Kind::Logs).code(404),
-        // The runtime needs CRIU, which is not there.
-        checkpoint("web", "main").code(500),
-        checkpoint("web", "nobody").code(404),
-        checkpoint("nobody", "main").code(404),
     ];
+    if minor >= 30 {
+        // The runtime needs CRIU, which is not there.
+        rows.extend([checkpoint("web", "main").code(500), checkpoint("web", "nobody").code(404), checkpoint("nobody", "main").code(404)]);
+    } else {
+        // The gate ContainerCheckpoint is off before 1.30.
+        rows.push(Row { asks: Vec::new(), ..checkpoint("web", "main").code(404) });
+    }
     // The comment in the source that gives /flagz a fallback is wrong.
     if minor >= 36 {
         rows.extend([row("/statusz", "statusz"), row("/flagz", "configz")]);

@@ -125,9 +125,16 @@ fn receiver_comes_and_goes(bed: &Bed) {
     let arrived = receiver.events();
     assert!(arrived.len() > written.len(), "lists that were taken without an answer came again");
     let mut seen = BTreeSet::new();
-    let first_time: Vec<_> = keys(&arrived).into_iter().filter(|key| seen.insert(key.clone())).collect();
+    let first_time: Vec<Value> = arrived.iter().filter(|event| seen.insert(keys(std::slice::from_ref(event)))).cloned().collect();
     assert_eq!(written.len(), keys(&written).into_iter().collect::<BTreeSet<_>>().len(), "the key names one event");
-    assert_eq!(first_time, keys(&written), "0 lost, and in order");
+    // In the file, what tells of an exec comes before what waits with it.
+    for is_exec in [true, false] {
+        let of = |events: &[Value]| {
+            let wanted = events.iter().filter(|event| (event["objectRef"]["subresource"] == "exec") == is_exec);
+            keys(&wanted.cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(of(&first_time), of(&written), "0 lost, and in order");
+    }
     assert!(written.len() > 1000, "{} events are no load", written.len());
     assert_eq!(receiver.log(), "", "no list was malformed");
     eprintln!(

@@ -48,9 +48,9 @@ pub use self::{disk::OpenError, receiver::ReceiverError};
 use super::{Weight, metrics::WebhookMetrics};
 
 /// Lines that may wait for the queue.
-const CHANNEL: usize = 8192;
+const CHANNEL: usize = 12_288;
 /// How many of them may be other than alarms.
-const USUAL: u64 = CHANNEL as u64 / 2;
+const USUAL: u64 = 8192;
 /// Bytes that are queued where no directory is given. The API server keeps 10,000 events; these are some 6,000.
 const MEMORY: u64 = 8 << 20;
 

@@ -19,6 +19,12 @@ pub(super) trait Machine {
     /// Whether the deferred call at an address is the one that runs last when the function ends.
     fn runs_last(&self, function: &Function<'_>, deferred: u64) -> Result<(), Doubt>;
 
+    /// Whether the compiler made a function to wrap a deferred call; `panicking` is [`Self::panicking`]. Asked where the name does not say it,
+    /// which is before Go 1.22; of that age no kubelet for arm64 is known.
+    fn is_wrapper(&self, _function: &Function<'_>, _panicking: u32) -> bool {
+        false
+    }
+
     /// Bytes from `g` to `g._panic`, by `runtime.gorecover`.
     fn panicking(&self, recover: &Function<'_>) -> Result<u32, Doubt>;
 

@@ -20,7 +20,7 @@ pub use machine::{Attributes, Place};
 use kubewitness_wire::{Layout, Register, Site};
 
 use crate::gobin::{Architecture, Executable, Function, Source};
-use machine::Landing;
+use machine::{Landing, Machine};
 
 /// All that is needed to observe one kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -107,7 +107,7 @@ const TRY_UPGRADE: &str = "k8s.io/apimachinery/pkg/util/proxy.(*UpgradeAwareHand
 /// Plans an executable.
 pub fn plan<'a>(source: impl Into<Source<'a>>) -> Result<Plan, PlanError> {
     let executable = Executable::parse(source)?;
-    let functions = executable.functions(|name| is_filter(name) || version::tells(name) || SINGLE.contains(&name))?;
+    let functions = executable.functions(|name| is_filter(name) || is_closure(name) || version::tells(name) || SINGLE.contains(&name))?;
     let named = |symbol: &'static str| functions.iter().find(|f| f.name == symbol).ok_or(PlanError::Function { symbol });
     let serve_http = named(SERVE_HTTP).map_err(|_| PlanError::NotAKubelet)?;
     let authorize = named(AUTHORIZE)?;
@@ -135,7 +135,7 @@ pub fn plan<'a>(source: impl Into<Source<'a>>) -> Result<Plan, PlanError> {
     if panicking.is_none() {
         notes.push("panics of handlers cannot be told from empty answers: runtime.gorecover is not as in known Go releases".to_owned());
     }
-    let deferred = named(DEFERRED)?;
+    let deferred = deferred_call(&functions, serve_http, machine, panicking)?;
     machine.runs_last(serve_http, deferred.address).map_err(doubted(serve_http))?;
     let mut end = machine.entry(deferred).map_err(doubted(deferred))?;
     end.why.push_str("; ServeHTTP defers this call first, so it runs last, after a panic too");
@@ -163,6 +163,36 @@ fn is_filter(name: &str) -> bool {
 /// Whether a text of the executable can be shown anywhere: real ones are of plain letters.
 fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a name is that of a closure of `ServeHTTP` itself, such as `….ServeHTTP.func3`.
+fn is_closure(name: &str) -> bool {
+    let number = name.strip_prefix(SERVE_HTTP).and_then(|rest| rest.strip_prefix(".func"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The deferred call that runs last. Before Go 1.22 the compiler named it like any closure of the function; it is the one that is a wrapper
+/// and is registered first.
+fn deferred_call<'f, 'a>(
+    functions: &'f [Function<'a>],
+    serve_http: &Function<'_>,
+    machine: &dyn Machine,
+    panicking: Option<u32>,
+) -> Result<&'f Function<'a>, PlanError> {
+    if let Some(named) = functions.iter().find(|f| f.name == DEFERRED) {
+        return Ok(named);
+    }
+    let is_it = |f: &&Function<'_>| {
+        is_closure(f.name)
+            && panicking.is_some_and(|panicking| machine.is_wrapper(f, panicking))
+            && machine.runs_last(serve_http, f.address).is_ok()
+    };
+    let mut candidates = functions.iter().filter(is_it);
+    match (candidates.next(), candidates.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(PlanError::Function { symbol: DEFERRED }),
+        (Some(_), Some(_)) => Err(PlanError::Ambiguous { what: "which deferred call of ServeHTTP runs last" }),
+    }
 }
 
 /// A site in a function, from where it was found.

@@ -7,7 +7,7 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 use super::{
     Doubt,
-    body::{Body, plain_memory},
+    body::{Body, load, plain_memory},
 };
 
 /// Checks that `function` takes the address of `deferred` once, and then sets the defer bits from none to the lowest.
@@ -23,6 +23,15 @@ pub(super) fn runs_last(function: &Body<'_>, deferred: u64) -> Result<(), Doubt>
     let mut before = all[..taken].iter().filter_map(frame_byte).filter(|(at, _)| *at == place).peekable();
     let starts_empty = before.peek().is_some() && before.all(|(_, bits)| bits == 0);
     if bits == 1 && starts_empty { Ok(()) } else { Err(doubt) }
+}
+
+/// Whether the compiler made the function to wrap a call: before anything else such a function tests whether its goroutine panics, because
+/// the panic must know the frame of the wrapped call (`cmd/internal/obj/x86`, `preprocess`: "if g._panic != nil"). `panicking` is where a
+/// goroutine notes that, in bytes from `g`.
+pub(super) fn is_wrapper(function: &Body<'_>, panicking: u32) -> bool {
+    let before_any_call = function.instructions().iter().take_while(|i| i.mnemonic() != Mnemonic::Call);
+    let loads: Vec<_> = before_any_call.filter_map(load).collect();
+    loads.contains(&(Register::R14, i64::from(panicking)))
 }
 
 /// `mov byte [rsp + place], value`
@@ -56,6 +65,25 @@ mod tests {
     fn doubt(listing: &str, deferred: u64) -> Option<String> {
         let bytes = assemble(listing);
         runs_last(&Body::decode(BASE, &bytes).expect("code"), deferred).err().map(|doubt| doubt.to_string())
+    }
+
+    #[test]
+    fn a_wrapper_is_told_by_its_look_at_the_panic() {
+        // As in 1.29.6 with Go 1.21.
+        let wrapper = "
+            55 push rbp
+            4889e5 mov rbp, rsp
+            4d8b6620 mov r12, [r14+0x20]
+            4d85e4 test r12, r12
+            7500 jne
+            488b4a08 mov rcx, [rdx+8]
+            ffd1 call rcx
+            c3 ret";
+        let is_it = |listing: &str, panicking| is_wrapper(&Body::decode(BASE, &assemble(listing)).expect("code"), panicking);
+        assert!(is_it(wrapper, 0x20));
+        assert!(!is_it(wrapper, 0x28), "another word of g");
+        assert!(!is_it(&wrapper.replace("4d8b6620 mov r12, [r14+0x20]", "4c8b6020 mov r12, [rax+0x20]"), 0x20), "not of g");
+        assert!(!is_it(&format!("ffd1 call rcx{wrapper}"), 0x20), "after a call");
     }
 
     #[test]

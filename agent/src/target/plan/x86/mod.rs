@@ -54,6 +54,10 @@ impl Machine for X86 {
         deferred::runs_last(&decode(function)?, deferred)
     }
 
+    fn is_wrapper(&self, function: &Function<'_>, panicking: u32) -> bool {
+        decode(function).is_ok_and(|body| deferred::is_wrapper(&body, panicking))
+    }
+
     fn panicking(&self, recover: &Function<'_>) -> Result<u32, Doubt> {
         panicking::find(&decode(recover)?)
     }
