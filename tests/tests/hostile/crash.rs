@@ -58,14 +58,14 @@ pub(crate) fn nothing_is_left(bed: &Bed) {
     let mut agent = Agent::started(child, cluster.network_namespace(), folder.clone());
 
     let client = Client::of(cluster, 9464);
-    let scraped = |_: &mut Agent| {
+    let is_scraped = |_: &mut Agent| {
         Ok(client
             .get("/metrics", Some(scraper.expose()))
             .ok()
             .filter(|(status, body)| *status == 200 && body.contains("kubewitness_attached 1\n"))
             .map(drop))
     };
-    agent.until("it is scraped", Duration::from_secs(40), scraped).unwrap();
+    agent.until("it is scraped", Duration::from_secs(40), is_scraped).unwrap();
     assert_eq!(Call::get("/healthz").token(&caller).user_agent("crash").from_node(cluster).unwrap().only(), Some(200));
     let seen = |event: &serde_json::Value| event["userAgent"] == "crash" && event["stage"] == "ResponseComplete";
     agent.event("the call is seen", WITHIN, seen).unwrap();
