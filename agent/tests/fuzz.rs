@@ -8,21 +8,26 @@ use std::{env, fs, path::Path};
 use crafted::Crafted;
 use kubewitness::target::plan::plan;
 
-/// The targets of `fuzz/`, and what runs them.
-const TARGETS: [(&str, fn(&[u8])); 8] = [
-    ("events", kubewitness::report::fuzz_entry),
-    ("gobin", kubewitness::gobin::fuzz_entry),
-    ("manifests", kubewitness::manifest::fuzz_entry),
-    ("plan", kubewitness::target::plan::fuzz_entry),
-    ("prometheus", kubewitness::report::prometheus::fuzz_entry),
-    ("rbac", kubewitness::rbac::fuzz_entry),
-    ("records", kubewitness::witness::fuzz_entry),
-    ("uris", kubewitness::kubelet::fuzz_entry),
+/// A target of `fuzz/`, and what it runs.
+struct Target {
+    name: &'static str,
+    body: fn(&[u8]),
+}
+
+const TARGETS: [Target; 8] = [
+    Target { name: "events", body: kubewitness::report::fuzz_entry },
+    Target { name: "gobin", body: kubewitness::gobin::fuzz_entry },
+    Target { name: "manifests", body: kubewitness::manifest::fuzz_entry },
+    Target { name: "plan", body: kubewitness::target::plan::fuzz_entry },
+    Target { name: "prometheus", body: kubewitness::report::prometheus::fuzz_entry },
+    Target { name: "rbac", body: kubewitness::rbac::fuzz_entry },
+    Target { name: "records", body: kubewitness::witness::fuzz_entry },
+    Target { name: "uris", body: kubewitness::kubelet::fuzz_entry },
 ];
 
 #[test]
 fn what_fuzzing_found_stays_mended() {
-    for (target, body) in TARGETS {
+    for Target { name: target, body } in TARGETS {
         let folder = seeds(target);
         let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -62,7 +67,7 @@ fn each_target_has_a_program() {
     let mut names: Vec<_> = fs::read_dir(programs).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     let names: Vec<_> = names.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
-    assert_eq!(names, TARGETS.map(|(target, _)| target));
+    assert_eq!(names, TARGETS.map(|target| target.name));
 }
 
 fn seeds(target: &str) -> std::path::PathBuf {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const SCRIPT: &str = include_str!("script.sh");
 /// A boot takes half a minute, each request tens of milliseconds.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// What a machine left.
 pub(crate) struct Seen(Report);
