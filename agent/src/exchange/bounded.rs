@@ -10,7 +10,8 @@ use std::{
 pub(super) struct Bounded<K, V> {
     limit: usize,
     next: u64,
-    entries: HashMap<K, (u64, V)>,
+    /// Boxed: a hash map has room for up to four times as many entries as are in it, and an exchange is large.
+    entries: HashMap<K, (u64, Box<V>)>,
     ages: BTreeMap<u64, K>,
 }
 
@@ -23,10 +24,10 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         let mut gone = self.remove(&key).map(|value| (key, value));
         if gone.is_none() && self.entries.len() >= self.limit {
-            gone = self.ages.pop_first().and_then(|(_, oldest)| self.entries.remove(&oldest).map(|(_, value)| (oldest, value)));
+            gone = self.ages.pop_first().and_then(|(_, oldest)| self.entries.remove(&oldest).map(|(_, value)| (oldest, *value)));
         }
         self.ages.insert(self.next, key);
-        self.entries.insert(key, (self.next, value));
+        self.entries.insert(key, (self.next, Box::new(value)));
         self.next += 1;
         gone
     }
@@ -34,15 +35,15 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let (age, value) = self.entries.remove(key)?;
         self.ages.remove(&age);
-        Some(value)
+        Some(*value)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(_, value)| value)
+        self.entries.get(key).map(|(_, value)| &**value)
     }
 
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.entries.get_mut(key).map(|(_, value)| value)
+        self.entries.get_mut(key).map(|(_, value)| &mut **value)
     }
 
     /// The keys, oldest first.
