@@ -17,7 +17,11 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of(ctx)?;
     let status = registers::named(hit.regs, hit.site.status);
     // The runtime is asked only about what was let in.
-    hit.report(Kind::Answer, &InFlight::of(&hit, true), |slot| {
+    let request = InFlight::of(&hit, true);
+    // An API server in the same process hands its own upgrades on by the same function: they are no requests to the kubelet. Of a request that
+    // is older than the probes the end tells.
+    request.flight?;
+    hit.report(Kind::Answer, &request, |slot| {
         let record = start::<Answer>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).status = status as u32 };
