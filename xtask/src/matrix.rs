@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, seconds, step};
-use crate::{build, project};
+use crate::{build, project, setup};
 
 /// A part: its name, what it shows, and the test target of `tests/` that shows it.
 type Part = (&'static str, &'static str, &'static str);
@@ -18,7 +18,12 @@ const PARTS: &[Part] = &[
     ("modes", "the ways a kubelet can be set up", "modes"),
     ("multicall", "API server and kubelet in one process", "multicall"),
     ("containers", "a kubelet in a container, and one whose file is gone", "containers"),
+    ("kernels", "Debian's kernels of three series in virtual machines", "kernels"),
+    (ARM64, "the agent for arm64 on three kernels, and the plans of kubelets", "arm64"),
 ];
+
+/// The part that wants an agent for another machine.
+const ARM64: &str = "arm64";
 
 const HELP: &str = "\
 Usage: cargo xtask matrix [--only PART,…] [--list]
@@ -49,6 +54,10 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     }
     let wanted = parse(args)?;
     step("build: the static binary", || build::all(Arch::Amd64))?;
+    if wanted.iter().any(|(name, ..)| *name == ARM64) {
+        setup::for_build(&[Arch::Arm64])?;
+        build::all(Arch::Arm64)?;
+    }
     let mut times: Vec<(&str, bool, Duration)> = Vec::new();
     for (name, what, target) in &wanted {
         let start = Instant::now();

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, seconds, step};
-use crate::{build, image, project};
+use crate::{build, fuzz, image, project};
 
 const HELP: &str = "\
 Usage: cargo xtask torture [--only PART[,PART…]] [--list]
@@ -20,13 +20,15 @@ Options:
   --list       show the parts
 ";
 
-/// A part: its name, what it does, and the test targets of the crate `tests` that it is.
+/// A part: its name, what it does, and the test targets of the crate `tests` that it is; none is `cargo xtask fuzz`.
 type Part = (&'static str, &'static str, &'static [&'static str]);
 
 const PARTS: &[Part] = &[
     ("faults", "kubelet and agent restarted, killed, upgraded, stopped, out of memory, without a disk, without an API server", &["faults"]),
     ("selfcheck", "the agent is blinded: probes, tracepoint, loop, and the kubelet's own counters", &["selfcheck"]),
+    ("hostile", "impostors, injection, crafted executables, the agent's own port, secrets", &["hostile"]),
     ("floods", "10,000 execs under a flood, what overflows, what is refused, what is never the same twice", &["floods"]),
+    ("fuzz", "hostile input for everything that reads what others wrote, for five minutes", &[]),
 ];
 
 pub(crate) fn command(args: &[String]) -> Result<()> {
@@ -44,7 +46,9 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     let mut failed = Vec::new();
     for (name, what, targets) in wanted {
         let begun = Instant::now();
-        let result = step(&format!("{name}: {what}"), || targets.iter().try_for_each(|target| run(target)));
+        let result = step(&format!("{name}: {what}"), || {
+            if targets.is_empty() { fuzz::command(&[]) } else { targets.iter().try_for_each(|target| run(target)) }
+        });
         note(&format!("{name:<10} {:<7} {:>9}", if result.is_ok() { "ok" } else { "FAILED" }, seconds(begun.elapsed())));
         failed.extend(result.err().map(|error| format!("{name}: {error:#}")));
     }
