@@ -27,10 +27,10 @@ pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
     // A process that the agent cannot name it cannot look at either: it is in another PID namespace, as a pod is.
-    if let Some(tgid) = named {
-        if (in_netns && DISBELIEVED_PIDS.get_ptr(&tgid).is_none()) || BELIEVED_PIDS.get_ptr(&tgid).is_some() {
-            return Some(Believed { tgid, netns });
-        }
+    if let Some(tgid) = named
+        && ((in_netns && DISBELIEVED_PIDS.get_ptr(&tgid).is_none()) || BELIEVED_PIDS.get_ptr(&tgid).is_some())
+    {
+        return Some(Believed { tgid, netns });
     }
     count(Counter::Disbelieved);
     debug!(ctx, "process {} in network namespace {} is not believed", process::global_id(), netns);
