@@ -101,6 +101,8 @@ mod tests {
     #[test]
     fn unsafe_code_is_where_the_kernel_is_and_nowhere_else() {
         const ALLOWED: [&str; 2] = ["agent/src/probe/", "agent-ebpf/src/"];
+        // In two parts, so that this file does not hold it.
+        let word = ["un", "safe"].concat();
         let mut folders: Vec<PathBuf> = ["agent", "agent-ebpf", "xtask", "tests", "fuzz"].map(|folder| root().join(folder)).into();
         let (mut seen, mut wrong) = (0, Vec::new());
         while let Some(folder) = folders.pop() {
@@ -112,9 +114,11 @@ mod tests {
                     let text = std::fs::read_to_string(&entry).expect("it can be read");
                     let lines: Vec<&str> = text.lines().collect();
                     for (number, line) in lines.iter().enumerate() {
-                        if ["{", "fn", "impl", "trait"].iter().any(|after| line.contains(&format!("unsafe {after}"))) {
+                        if ["{", "fn", "impl", "trait"].iter().any(|after| line.contains(&format!("{word} {after}"))) {
                             seen += 1;
-                            let explained = lines[number.saturating_sub(6)..=number].iter().any(|line| line.contains("SAFETY"));
+                            let explained = lines[number.saturating_sub(6)..=number]
+                                .iter()
+                                .any(|line| line.contains("SAFETY:") || line.contains("/// # Safety"));
                             if !explained || !ALLOWED.iter().any(|allowed| path.starts_with(allowed)) {
                                 wrong.push(format!("{path}:{}", number + 1));
                             }

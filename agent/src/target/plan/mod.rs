@@ -1,7 +1,7 @@
 //! Where to stand in a kubelet, and how to read what is there: the probe plan, with its proof. Pure: an executable in, a value out.
 //!
 //! Four kinds of sites, all on instructions that the kernel emulates; how they are found in the code of one machine or another is in
-//! [`x86`] and [`arm64`]. A plan is whole or there is none: a probe on a wrong
+//! `x86` and `arm64`. A plan is whole or there is none: a probe on a wrong
 //! instruction kills the kubelet, so any doubt ends in a [`PlanError`] that says what was doubted.
 
 mod arm64;
