@@ -53,7 +53,8 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Judge {
     court: Court,
-    running: HashMap<RequestId, Running>,
+    /// Boxed: a hash map whose entries come and go has room for up to four times as many as are in it, and an exchange is large.
+    running: HashMap<RequestId, Box<Running>>,
     limit: usize,
     probing: Probing,
 }
@@ -95,7 +96,7 @@ impl Judge {
         let mut raised = judgement.findings;
         if self.running.len() < self.limit || self.running.contains_key(&exchange.id) {
             let running = Running { exchange: exchange.clone(), raised, entitlement: lasting(&judgement), settled: false };
-            self.running.insert(exchange.id, running);
+            self.running.insert(exchange.id, Box::new(running));
         } else {
             // Nobody will remember that it was raised: its end raises it.
             raised = Findings::default();
@@ -108,7 +109,7 @@ impl Judge {
         if exchange.request.is_none() && self.running.len() < self.limit {
             // Nobody could tell that it was an exec when it was authorized.
             let running = Running { exchange: exchange.clone(), raised: Findings::default(), entitlement: None, settled: true };
-            self.running.entry(exchange.id).or_insert(running);
+            self.running.entry(exchange.id).or_insert_with(|| Box::new(running));
         }
         let running = self.running.get_mut(&exchange.id)?;
         let at = exchange.answer.map_or_else(|| latest(&exchange), |(time, _)| time);
