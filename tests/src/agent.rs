@@ -90,9 +90,7 @@ impl Agent {
     /// them as the administrator.
     pub fn start(cluster: &Cluster, options: &AgentOptions) -> Result<Self, AgentError> {
         let mut agent = Self::start_blind(cluster, options)?;
-        agent.until("the agent watches the kubelet", READY_WITHIN, |agent| {
-            Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")))
-        })?;
+        agent.until_it_watches()?;
         if options.rbac == Rbac::Administrator {
             agent.until("the agent knows the RBAC objects", READY_WITHIN, |agent| Ok(agent.knows_rbac()?.then_some(())))?;
         }
@@ -121,6 +119,12 @@ impl Agent {
     /// An agent that was started in another way; its pages are in the network namespace `network`, its log is `folder/agent.log`.
     pub fn started(child: Child, network: PathBuf, folder: PathBuf) -> Self {
         Self { child, network, folder }
+    }
+
+    /// Waits until it says that it watches the kubelet.
+    pub fn until_it_watches(&mut self) -> Result<(), AgentError> {
+        let watches = |agent: &mut Self| Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")));
+        self.until("the agent watches the kubelet", READY_WITHIN, watches).map(|_page| ())
     }
 
     /// Its process id: `nsenter` becomes the program that it starts.

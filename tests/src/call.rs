@@ -164,12 +164,7 @@ impl Call {
         let (scheme, port) = if self.read_only { ("http", 10255) } else { ("https", 10250) };
         let server = self.server.clone().unwrap_or_else(|| format!("{scheme}://{}:{port}", cluster.address()));
         command.arg("--url").arg(server + &self.path).args(&self.arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        if let (Some(mut stdin), Some(token)) = (child.stdin.take(), &self.token) {
-            stdin.write_all(token.expose().as_bytes())?;
-        }
-        let output = child.stdout.take().map(BufReader::new).ok_or_else(|| io::Error::other("kubeletcall has no output"))?;
-        Ok(Running { child, output })
+        Running::spawn(command, self.token.as_ref())
     }
 
     fn with(mut self, flag: &str, value: &str) -> Self {
@@ -187,6 +182,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts `kubeletcall` or `kubeflood`. The token, if there is one, goes over standard input.
+    pub(crate) fn spawn(mut command: Command, token: Option<&Token>) -> io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let (Some(mut stdin), Some(token)) = (child.stdin.take(), token) {
+            stdin.write_all(token.expose().as_bytes())?;
+        }
+        let output = child.stdout.take().map(BufReader::new).ok_or_else(|| io::Error::other("the client has no output"))?;
+        Ok(Self { child, output })
+    }
+
     /// Waits until the kubelet answered an upgrade with 101; an error if it answered otherwise.
     pub fn upgraded(&mut self) -> io::Result<()> {
         let mut line = String::new();
@@ -212,7 +217,7 @@ impl Running {
             errors.read_to_string(&mut problem)?;
         }
         self.child.wait()?;
-        parse(&text, &problem).ok_or_else(|| io::Error::other(format!("kubeletcall wrote no answers: {text}{problem}")))
+        parse(&text, &problem).ok_or_else(|| io::Error::other(format!("the client wrote no answers: {text}{problem}")))
     }
 }
 
@@ -225,7 +230,7 @@ impl Drop for Running {
 }
 
 /// What `kubeletcall` and `kubeflood` write at their end.
-pub(crate) fn parse(text: &str, problem: &str) -> Option<Answers> {
+fn parse(text: &str, problem: &str) -> Option<Answers> {
     let (body, lines) = text.rsplit_once("\nanswers\n")?;
     let mut answers = Answers { body: body.to_owned(), problem: problem.trim().to_owned(), ..Answers::default() };
     for line in lines.lines() {

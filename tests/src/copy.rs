@@ -4,16 +4,9 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::{Child, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::cluster::Cluster;
-
-/// A kubelet ends its requests first.
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A kubelet that runs from a copy; when it is dropped it is killed, and the copy removed. [`Cluster::restart_kubelet`] brings the
 /// cluster's own back.
@@ -28,7 +21,7 @@ impl KubeletCopy {
     pub fn replace(cluster: &Cluster, file: &Path) -> io::Result<Self> {
         let pid = cluster.kubelet_pid().ok_or_else(|| io::Error::other("the cluster has no kubelet"))?;
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
-        end_kubelet(cluster)?;
+        cluster.end_kubelet().map_err(io::Error::other)?;
         fs::copy(cluster.kubelet_binary(), file)?;
         let log = fs::File::options().append(true).open(cluster.log("kubelet"))?;
         let mut command = cluster.command(file);
@@ -49,19 +42,4 @@ impl Drop for KubeletCopy {
         let _gone = self.child.wait();
         let _gone = fs::remove_file(&self.file);
     }
-}
-
-/// Ends the cluster's kubelet with SIGTERM and waits until it is gone.
-pub fn end_kubelet(cluster: &Cluster) -> io::Result<()> {
-    if let Some(pid) = cluster.kubelet_pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-        kill_process(pid, Signal::TERM)?;
-    }
-    let begun = Instant::now();
-    while cluster.kubelet_pid().is_some() {
-        if begun.elapsed() > ENDS_WITHIN {
-            return Err(io::Error::other(format!("the kubelet did not end within {ENDS_WITHIN:?} after SIGTERM")));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

@@ -1,17 +1,10 @@
 //! Requests to a kubelet as fast as it answers them, and sessions by the thousand; `kubeflood` of `tests/go-flood` sends them.
 
-use std::{
-    io::{self, Read as _, Write as _},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
-
-use rustix::process::{Pid, Signal, kill_process};
+use std::{io, path::Path, process::Command, time::Duration};
 
 use crate::{
     build,
-    call::{Answers, parse},
+    call::{Answers, Running},
     cluster::{Cluster, Token},
 };
 
@@ -125,59 +118,16 @@ impl Flood {
     }
 
     /// Starts to send them from the node, and does not wait.
-    pub fn start(&self, cluster: &Cluster) -> io::Result<Flowing> {
+    pub fn start(&self, cluster: &Cluster) -> io::Result<Running> {
         let program = build::flood().build().map_err(io::Error::other)?;
         let mut command: Command = cluster.command(program);
         command.arg("--address").arg(format!("{}:10250", cluster.address())).args(&self.arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        if let (Some(mut stdin), Some(token)) = (child.stdin.take(), &self.token) {
-            stdin.write_all(token.expose().as_bytes())?;
-        }
-        Ok(Flowing { child })
+        Running::spawn(command, self.token.as_ref())
     }
 
     fn with(mut self, flag: &str, value: &str) -> Self {
         self.arguments.push(flag.to_owned());
         self.arguments.extend(Some(value).filter(|value| !value.is_empty()).map(str::to_owned));
         self
-    }
-}
-
-/// A flood that goes on; it is ended when this is dropped.
-#[derive(Debug)]
-pub struct Flowing {
-    child: Child,
-}
-
-impl Flowing {
-    /// Lets the requests that were begun end, and no others begin.
-    pub fn stop(mut self) -> io::Result<Answers> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        self.rest()
-    }
-
-    /// Waits until all are answered.
-    pub fn wait(mut self) -> io::Result<Answers> {
-        self.rest()
-    }
-
-    fn rest(&mut self) -> io::Result<Answers> {
-        let (mut text, mut problem) = (String::new(), String::new());
-        if let Some(mut output) = self.child.stdout.take() {
-            output.read_to_string(&mut text)?;
-        }
-        if let Some(mut errors) = self.child.stderr.take() {
-            errors.read_to_string(&mut problem)?;
-        }
-        self.child.wait()?;
-        parse(&text, &problem).ok_or_else(|| io::Error::other(format!("kubeflood wrote no answers: {text}{problem}")))
-    }
-}
-
-impl Drop for Flowing {
-    fn drop(&mut self) {
-        // It is gone already where it was waited for.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
     }
 }

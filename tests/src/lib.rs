@@ -2,7 +2,8 @@
 //!
 //! [`build`] makes programs and caches them, [`host`] finds what must come from the distribution, [`cluster`] runs them, [`agent`] runs
 //! kubewitness beside them, [`chart`] installs it on them, [`prometheus`] a real Prometheus, [`alertmanager`] a real Alertmanager, [`call`]
-//! sends requests to the kubelet, [`scenarios`] plays several tests on one cluster, [`figures`] puts what was measured into `docs`. Nothing is mocked: the kubelet, the API server, etcd and
+//! sends requests to the kubelet, [`scenarios`] plays several tests on one cluster, [`figures`] puts what was measured into `docs`,
+//! [`form`] is the short or the long form of a test that measures. Nothing is mocked: the kubelet, the API server, etcd and
 //! containerd are the real ones, each cluster in its own network namespace.
 
 use std::fmt::Write as _;
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod copy;
 pub mod figures;
 pub mod flood;
+pub mod form;
 pub mod held;
 pub mod host;
 pub mod nested;

@@ -5,7 +5,7 @@ use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     time::Instant,
 };
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     agent::{Agent, AgentOptions, Rbac},
     build::OwnProgram,
-    cluster::{Cluster, Options},
+    cluster::{Cluster, NODE, Options},
 };
 
 /// A test by its name; it panics where it fails.
@@ -82,6 +82,36 @@ impl Bed {
     /// If it does not.
     pub fn agent(&self, arguments: &[&str]) -> Agent {
         Agent::start(&self.cluster, &self.agent_options(arguments)).expect("the agent starts")
+    }
+
+    /// The command line of an agent of its own folder, which is given too; it says nothing of where events go. The log goes to `agent.log`
+    /// in the folder.
+    ///
+    /// # Panics
+    ///
+    /// If the folder cannot be made.
+    pub fn agent_command(&self, arguments: &[&str]) -> (PathBuf, Command) {
+        let options = self.agent_options(&[]);
+        fs::create_dir_all(&options.folder).expect("the agent's folder can be made");
+        let log = fs::File::create(options.folder.join("agent.log")).expect("the agent's log can be made");
+        let mut command = self.cluster.command(&options.binary);
+        command.args(["run", "--node-name", NODE, "--rbac", "off"]).args(arguments).stderr(log);
+        (options.folder, command)
+    }
+
+    /// Starts an agent that does not write its events to the usual file, and waits until it watches the kubelet. Gives its standard output
+    /// too, where they are unless `arguments` say otherwise.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub fn piped(&self, arguments: &[&str]) -> (Agent, ChildStdout) {
+        let (folder, mut command) = self.agent_command(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the agent starts");
+        let pipe = child.stdout.take().expect("it was piped");
+        let mut agent = Agent::started(child, self.cluster.network_namespace(), folder);
+        agent.until_it_watches().expect("the agent watches");
+        (agent, pipe)
     }
 
     /// Creates a `ServiceAccount` with these verbs on these resources, and gives a token of it.

@@ -13,7 +13,7 @@ use kubewitness_tests::{
     build::OwnProgram,
     call::Call,
     cluster::{Cluster, Options, POD, Token},
-    copy::{KubeletCopy, end_kubelet},
+    copy::KubeletCopy,
     held::Held,
     nested::{PidNamespace, child_of},
     scenarios::{Bed, annotation, completed, figure, play},
@@ -138,7 +138,7 @@ fn a_node_in_a_container(bed: &Bed) {
     let token = bed.identity("nested", &["get"], &["nodes/healthz"]);
     let pid = cluster.kubelet_pid().unwrap();
     let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    end_kubelet(cluster).unwrap();
+    cluster.end_kubelet().unwrap();
     let node = PidNamespace::new(cluster).unwrap();
 
     // The agent is there first: it learns of the kubelet by the kernel's record of its LISTEN, and must find it in /proc by that id. As in

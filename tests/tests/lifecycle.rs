@@ -10,7 +10,7 @@ use kubewitness_tests::{
     agent::Agent,
     call::Call,
     cluster::{CONTAINER, Options, POD},
-    copy::{KubeletCopy, end_kubelet},
+    copy::KubeletCopy,
     scenarios::{Bed, annotation, completed, play},
 };
 use rustix::process::Signal;
@@ -118,7 +118,7 @@ fn restart_without_gap(bed: &Bed) {
     const SENT: u32 = 300;
     let token = bed.identity("restart", &["get"], &["nodes/proxy"]);
     let mut agent = bed.agent(&[]);
-    end_kubelet(&bed.cluster).unwrap();
+    bed.cluster.end_kubelet().unwrap();
     agent
         .until("/readyz waits for a kubelet", Duration::from_secs(5), |agent| {
             Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("waiting")))
@@ -143,7 +143,7 @@ fn restart_without_gap(bed: &Bed) {
 
 fn agent_first(bed: &Bed) {
     let token = bed.identity("first", &["get"], &["nodes/proxy"]);
-    end_kubelet(&bed.cluster).unwrap();
+    bed.cluster.end_kubelet().unwrap();
     let mut agent = Agent::start_blind(&bed.cluster, &bed.agent_options(&[])).unwrap();
     let page = |agent: &mut Agent, what: &str, wanted: fn(&String) -> bool| {
         agent.until(what, Duration::from_secs(30), |agent| Ok(agent.fetch("/readyz").ok().filter(wanted))).unwrap()

@@ -98,7 +98,7 @@ fn small_disk(bed: &Bed) {
 
 fn closed_pipe(bed: &Bed) {
     let token = bed.identity("pipe", &["get"], &["nodes/proxy"]);
-    let mut command = command(bed, &["--events", "-"]);
+    let mut command = bed.agent_command(&["--events", "-"]);
     let mut child = command.1.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let reader = BufReader::new(child.stdout.take().unwrap());
     let mut agent = ready(Agent::started(child, bed.cluster.network_namespace(), command.0));
@@ -295,26 +295,13 @@ fn agent_with_events(bed: &Bed, events: &str, stdout: Stdio) -> Agent {
 }
 
 fn agent_with(bed: &Bed, arguments: &[&str], stdout: Stdio) -> Agent {
-    let (folder, mut command) = command(bed, arguments);
+    let (folder, mut command) = bed.agent_command(arguments);
     let child = command.stdin(Stdio::null()).stdout(stdout).spawn().unwrap();
     ready(Agent::started(child, bed.cluster.network_namespace(), folder))
 }
 
-fn command(bed: &Bed, arguments: &[&str]) -> (PathBuf, std::process::Command) {
-    let options = bed.agent_options(&[]);
-    fs::create_dir_all(&options.folder).unwrap();
-    let log = fs::File::create(options.folder.join("agent.log")).unwrap();
-    let mut command = bed.cluster.command(&options.binary);
-    command.args(["run", "--node-name", "node1", "--rbac", "off"]).args(arguments).stderr(log);
-    (options.folder, command)
-}
-
 fn ready(mut agent: Agent) -> Agent {
-    agent
-        .until("the agent watches the kubelet", Duration::from_secs(30), |agent| {
-            Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")))
-        })
-        .unwrap();
+    agent.until_it_watches().unwrap();
     agent
 }
 

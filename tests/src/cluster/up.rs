@@ -70,28 +70,24 @@ pub(super) fn reconfigure_kubelet(cluster: &Cluster, config: &Value, arguments: 
 }
 
 pub(super) fn end_kubelet(cluster: &Cluster) -> Result<(), ClusterError> {
-    let Some(kubelet) = process::recorded(&cluster.layout, "kubelet") else { return Ok(()) };
-    // Without its record it may end; with it, that would be taken for a crash.
-    residue::remove_file(&cluster.layout.path("run/kubelet"))?;
-    kubelet.signal(Signal::TERM);
-    // Its socket may outlive its first thread, and would take a connection that is meant for the next kubelet.
-    let holds_the_port = || process::recorded(&cluster.layout, "etcd").is_some_and(|etcd| listens(etcd.pid(), 10250));
-    wait(&cluster.layout, "the kubelet did not end", "kubelet", || {
-        kubelet.reap();
-        Ok(!kubelet.is_alive() && !holds_the_port())
-    })
+    end(cluster, "kubelet", Signal::TERM, 10250, "the kubelet did not end")
 }
 
 pub(super) fn kill_api_server(cluster: &Cluster) -> Result<(), ClusterError> {
-    let Some(server) = process::recorded(&cluster.layout, "kube-apiserver") else { return Ok(()) };
+    end(cluster, "kube-apiserver", Signal::KILL, 6443, "the API server did not end")
+}
+
+/// Ends a program that listens on a port, if it runs, and waits until it is gone.
+fn end(cluster: &Cluster, program: &'static str, signal: Signal, port: u16, late: &str) -> Result<(), ClusterError> {
+    let Some(process) = process::recorded(&cluster.layout, program) else { return Ok(()) };
     // Without its record it may end; with it, that would be taken for a crash.
-    residue::remove_file(&cluster.layout.path("run/kube-apiserver"))?;
-    server.signal(Signal::KILL);
-    // Its socket may outlive its first thread, and the next API server needs the port.
-    let holds_the_port = || process::recorded(&cluster.layout, "etcd").is_some_and(|etcd| listens(etcd.pid(), 6443));
-    wait(&cluster.layout, "the API server did not end", "kube-apiserver", || {
-        server.reap();
-        Ok(!server.is_alive() && !holds_the_port())
+    residue::remove_file(&cluster.layout.path(&format!("run/{program}")))?;
+    process.signal(signal);
+    // Its socket may outlive its first thread. It would take a connection that is meant for the next one, which needs the port.
+    let holds_the_port = || process::recorded(&cluster.layout, "etcd").is_some_and(|etcd| listens(etcd.pid(), port));
+    wait(&cluster.layout, late, program, || {
+        process.reap();
+        Ok(!process.is_alive() && !holds_the_port())
     })
 }
 

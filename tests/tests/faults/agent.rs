@@ -196,8 +196,7 @@ impl MemoryGroup {
     fn agent(&self, bed: &Bed) -> Agent {
         let (folder, child) = self.spawn(bed);
         let mut agent = Agent::started(child, bed.cluster.network_namespace(), folder);
-        let watches = |agent: &mut Agent| Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")));
-        agent.until("the agent watches", Duration::from_secs(30), watches).unwrap();
+        agent.until_it_watches().unwrap();
         agent
     }
 }

@@ -14,7 +14,6 @@ use kubewitness_tests::{
     books,
     build::{KubernetesProgram, Release},
     cluster::{Cluster, Options},
-    copy::end_kubelet,
     flood::Flood,
     scenarios::Bed,
 };
@@ -34,7 +33,7 @@ pub(crate) fn restarted(bed: &Bed, form: Form) {
     for round in 0..rounds {
         thread::sleep(Duration::from_millis(500));
         if round % 2 == 0 {
-            end_kubelet(&bed.cluster).unwrap();
+            bed.cluster.end_kubelet().unwrap();
         } else {
             kill(&bed.cluster);
         }
@@ -207,7 +206,7 @@ impl<'a> Replaceable<'a> {
     fn start(cluster: &'a Cluster, file: &Path) -> Self {
         let pid = cluster.kubelet_pid().expect("the cluster has a kubelet");
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        end_kubelet(cluster).unwrap();
+        cluster.end_kubelet().unwrap();
         fs::copy(cluster.kubelet_binary(), file).unwrap();
         let arguments = line.split_terminator('\0').skip(1).map(str::to_owned).collect();
         let mut this = Self { cluster, file: file.to_owned(), arguments, child: None };

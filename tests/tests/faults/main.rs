@@ -7,7 +7,7 @@ mod ends;
 mod kubelet;
 mod sinks;
 
-use std::{fmt::Display, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use kubewitness_tests::{
     agent::Agent,
@@ -16,9 +16,13 @@ use kubewitness_tests::{
     cluster::{Options, Token},
     figures::Figures,
     flood::Flood,
+    form::Form,
     scenarios::play,
 };
 
+const FIGURES: Figures = Figures::of("docs/reliability.md", "faults");
+const SHORT: Form = Form::short(FIGURES);
+const LONG: Form = Form::long(FIGURES);
 /// What was served is in the events after this time, on a machine that is busy with other things.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -28,18 +32,18 @@ fn faults() {
         &Options::named("kf-faults"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults"),
         &[
-            ("kubelet restarted", |bed| kubelet::restarted(bed, Form::SHORT)),
-            ("kubelet upgraded in place", |bed| kubelet::upgraded(bed, Form::SHORT)),
-            ("kubelet overwritten in place", |bed| kubelet::overwritten(bed, Form::SHORT)),
-            ("kubelet stopped and continued", |bed| kubelet::stopped(bed, Form::SHORT)),
-            ("agent killed and restarted", |bed| agent::killed(bed, Form::SHORT)),
-            ("agent started in the middle of an exec", |bed| agent::in_the_middle(bed, Form::SHORT)),
-            ("two agents at once", |bed| agent::two(bed, Form::SHORT)),
-            ("the agent is out of memory", |bed| agent::out_of_memory(bed, Form::SHORT)),
-            ("the pipe of events is blocked", |bed| sinks::blocked_pipe(bed, Form::SHORT)),
-            ("the disk is full", |bed| sinks::full_disk(bed, Form::SHORT)),
-            ("the API server is away", |bed| ends::api_server_away(bed, Form::SHORT)),
-            ("a client goes away in the middle", |bed| ends::client_goes_away(bed, Form::SHORT)),
+            ("kubelet restarted", |bed| kubelet::restarted(bed, SHORT)),
+            ("kubelet upgraded in place", |bed| kubelet::upgraded(bed, SHORT)),
+            ("kubelet overwritten in place", |bed| kubelet::overwritten(bed, SHORT)),
+            ("kubelet stopped and continued", |bed| kubelet::stopped(bed, SHORT)),
+            ("agent killed and restarted", |bed| agent::killed(bed, SHORT)),
+            ("agent started in the middle of an exec", |bed| agent::in_the_middle(bed, SHORT)),
+            ("two agents at once", |bed| agent::two(bed, SHORT)),
+            ("the agent is out of memory", |bed| agent::out_of_memory(bed, SHORT)),
+            ("the pipe of events is blocked", |bed| sinks::blocked_pipe(bed, SHORT)),
+            ("the disk is full", |bed| sinks::full_disk(bed, SHORT)),
+            ("the API server is away", |bed| ends::api_server_away(bed, SHORT)),
+            ("a client goes away in the middle", |bed| ends::client_goes_away(bed, SHORT)),
         ],
     );
 }
@@ -51,48 +55,21 @@ fn faults_long() {
         &Options::named("kf-faults-long"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults-long"),
         &[
-            ("kubelet restarted", |bed| kubelet::restarted(bed, Form::LONG)),
-            ("kubelet upgraded in place", |bed| kubelet::upgraded(bed, Form::LONG)),
-            ("kubelet overwritten in place", |bed| kubelet::overwritten(bed, Form::LONG)),
-            ("kubelet stopped and continued", |bed| kubelet::stopped(bed, Form::LONG)),
-            ("two kubelets at once", |bed| kubelet::two(bed, Form::LONG)),
-            ("agent killed and restarted", |bed| agent::killed(bed, Form::LONG)),
-            ("agent started in the middle of an exec", |bed| agent::in_the_middle(bed, Form::LONG)),
-            ("two agents at once", |bed| agent::two(bed, Form::LONG)),
-            ("the agent is out of memory", |bed| agent::out_of_memory(bed, Form::LONG)),
-            ("the pipe of events is blocked", |bed| sinks::blocked_pipe(bed, Form::LONG)),
-            ("the disk is full", |bed| sinks::full_disk(bed, Form::LONG)),
-            ("the API server is away", |bed| ends::api_server_away(bed, Form::LONG)),
-            ("a client goes away in the middle", |bed| ends::client_goes_away(bed, Form::LONG)),
+            ("kubelet restarted", |bed| kubelet::restarted(bed, LONG)),
+            ("kubelet upgraded in place", |bed| kubelet::upgraded(bed, LONG)),
+            ("kubelet overwritten in place", |bed| kubelet::overwritten(bed, LONG)),
+            ("kubelet stopped and continued", |bed| kubelet::stopped(bed, LONG)),
+            ("two kubelets at once", |bed| kubelet::two(bed, LONG)),
+            ("agent killed and restarted", |bed| agent::killed(bed, LONG)),
+            ("agent started in the middle of an exec", |bed| agent::in_the_middle(bed, LONG)),
+            ("two agents at once", |bed| agent::two(bed, LONG)),
+            ("the agent is out of memory", |bed| agent::out_of_memory(bed, LONG)),
+            ("the pipe of events is blocked", |bed| sinks::blocked_pipe(bed, LONG)),
+            ("the disk is full", |bed| sinks::full_disk(bed, LONG)),
+            ("the API server is away", |bed| ends::api_server_away(bed, LONG)),
+            ("a client goes away in the middle", |bed| ends::client_goes_away(bed, LONG)),
         ],
     );
-}
-
-/// How thoroughly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Form {
-    is_long: bool,
-}
-
-impl Form {
-    const SHORT: Self = Self { is_long: false };
-    const LONG: Self = Self { is_long: true };
-
-    /// One of two, by the form.
-    fn of<T>(self, short: T, long: T) -> T {
-        if self.is_long { long } else { short }
-    }
-
-    /// A row of `docs/reliability.md`: what happened, events expected, seen, lost and counted, and what is to be said about it. The short form
-    /// measures nothing worth a document.
-    fn row(self, fault: &str, expected: impl Display, seen: u64, lost: u64, note: &str) {
-        let cells = [fault.to_owned(), expected.to_string(), seen.to_string(), lost.to_string(), note.to_owned()];
-        if self.is_long {
-            Figures::of("docs/reliability.md", "faults").row(&cells);
-        } else {
-            eprintln!("{}", cells.join(" | "));
-        }
-    }
 }
 
 /// Numbered requests that are allowed, 500 a second: enough to be a load, and not so many that the machine has no time for anything else.

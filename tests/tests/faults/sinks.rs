@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    process::{ChildStdout, Stdio},
     thread,
     time::Duration,
 };
@@ -17,7 +16,7 @@ use crate::{Form, SEEN_WITHIN};
 /// are all events.
 pub(crate) fn blocked_pipe(bed: &Bed, form: Form) {
     let token = bed.identity("blocked", &["get"], &["nodes/proxy"]);
-    let (mut agent, pipe) = agent(bed, &["--events", "-"]);
+    let (mut agent, pipe) = bed.piped(&["--events", "-"]);
     let blocked = Duration::from_secs(form.of(3, 60));
     let long = "b".repeat(3000);
     let flood = Flood::get(&format!("/healthz?{long}={{n}}")).token(&token).connections(16).lasting(blocked).send(&bed.cluster).unwrap();
@@ -49,7 +48,7 @@ pub(crate) fn full_disk(bed: &Bed, form: Form) {
     mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), c"size=4194304").unwrap();
     let _mounted = Unmount(&disk);
     let file = disk.join("events.jsonl");
-    let (mut agent, _nothing) = agent(bed, &["--events", file.to_str().unwrap(), "--events-max-files", "0"]);
+    let (mut agent, _nothing) = bed.piped(&["--events", file.to_str().unwrap(), "--events-max-files", "0"]);
     let count = form.of(6000, 50_000);
     let flood = Flood::get("/healthz?{n}").token(&token).times(count).send(&bed.cluster).unwrap();
     assert_eq!((flood.only(), flood.answered()), (Some(200), count), "{flood:?}");
@@ -66,21 +65,6 @@ pub(crate) fn full_disk(bed: &Bed, form: Form) {
     assert!(dropped > 0, "the disk was large enough");
     form.row("disk full: 4 MiB", count, written, dropped + unseen, "each line that is counted as written is whole");
     agent.stop(Duration::from_secs(5)).unwrap();
-}
-
-/// An agent that writes its events to another place than usual, and its standard output.
-fn agent(bed: &Bed, arguments: &[&str]) -> (Agent, ChildStdout) {
-    let options = bed.agent_options(&[]);
-    fs::create_dir_all(&options.folder).unwrap();
-    let log = fs::File::create(options.folder.join("agent.log")).unwrap();
-    let mut command = bed.cluster.command(&options.binary);
-    command.args(["run", "--node-name", "node1", "--rbac", "off"]).args(arguments);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-    let pipe = child.stdout.take().unwrap();
-    let mut agent = Agent::started(child, bed.cluster.network_namespace(), options.folder);
-    let watches = |agent: &mut Agent| Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")));
-    agent.until("the agent watches", Duration::from_secs(30), watches).unwrap();
-    (agent, pipe)
 }
 
 struct Unmount<'a>(&'a std::path::Path);

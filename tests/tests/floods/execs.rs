@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
-    process::{ChildStdout, Stdio},
+    process::ChildStdout,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -31,7 +31,7 @@ const V5: &str = "v5.channel.k8s.io";
 pub(crate) fn under_a_flood(bed: &Bed, form: Form) {
     let token = bed.identity("execs", &["get", "create"], &["nodes/proxy"]);
     let powerless = bed.identity("powerless", &[], &[]);
-    let (agent, pipe) = piped(bed);
+    let (agent, pipe) = bed.piped(&[]);
     let (stop, heard) = listen(pipe);
     let exec = format!("/exec/default/{POD}/{CONTAINER}");
     let long = "x".repeat(3800);
@@ -157,19 +157,4 @@ fn listen(pipe: ChildStdout) -> (mpsc::Sender<()>, thread::JoinHandle<Heard>) {
 
 fn is_found(line: &[u8]) -> bool {
     memmem::find(line, b"unlogged-exec").is_some()
-}
-
-/// An agent whose events come over a pipe.
-fn piped(bed: &Bed) -> (Agent, ChildStdout) {
-    let options = bed.agent_options(&[]);
-    fs::create_dir_all(&options.folder).unwrap();
-    let log = fs::File::create(options.folder.join("agent.log")).unwrap();
-    let mut command = bed.cluster.command(&options.binary);
-    command.args(["run", "--node-name", "node1", "--rbac", "off"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-    let pipe = child.stdout.take().unwrap();
-    let mut agent = Agent::started(child, bed.cluster.network_namespace(), options.folder);
-    let watches = |agent: &mut Agent| Ok(agent.fetch("/readyz").ok().filter(|page| page.starts_with("attached")));
-    agent.until("the agent watches", Duration::from_secs(30), watches).unwrap();
-    (agent, pipe)
 }

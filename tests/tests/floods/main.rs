@@ -9,9 +9,13 @@ mod identities;
 mod overflow;
 mod refused;
 
-use std::{fmt::Display, path::Path};
+use std::path::Path;
 
-use kubewitness_tests::{agent::Agent, cluster::Options, figures::Figures, scenarios::play};
+use kubewitness_tests::{agent::Agent, cluster::Options, figures::Figures, form::Form, scenarios::play};
+
+const FIGURES: Figures = Figures::of("docs/reliability.md", "floods");
+const SHORT: Form = Form::short(FIGURES);
+const LONG: Form = Form::long(FIGURES);
 
 #[test]
 fn floods() {
@@ -19,11 +23,11 @@ fn floods() {
         &Options::named("kf-floods"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("floods"),
         &[
-            ("execs under a flood", |bed| execs::under_a_flood(bed, Form::SHORT)),
-            ("execs while the agent sleeps", |bed| execs::while_the_agent_sleeps(bed, Form::SHORT)),
-            ("refused requests leave the disk its room", |bed| refused::on_the_disk(bed, Form::SHORT)),
-            ("records that overflow are counted", |bed| overflow::counted(bed, Form::SHORT)),
-            ("distinct targets, headers and user agents", |bed| distinct::requests(bed, Form::SHORT)),
+            ("execs under a flood", |bed| execs::under_a_flood(bed, SHORT)),
+            ("execs while the agent sleeps", |bed| execs::while_the_agent_sleeps(bed, SHORT)),
+            ("refused requests leave the disk its room", |bed| refused::on_the_disk(bed, SHORT)),
+            ("records that overflow are counted", |bed| overflow::counted(bed, SHORT)),
+            ("distinct targets, headers and user agents", |bed| distinct::requests(bed, SHORT)),
         ],
     );
 }
@@ -35,50 +39,24 @@ fn floods_long() {
         &Options::named("kf-floods-long"),
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("floods-long"),
         &[
-            ("execs under a flood", |bed| execs::under_a_flood(bed, Form::LONG)),
-            ("execs while the agent sleeps", |bed| execs::while_the_agent_sleeps(bed, Form::LONG)),
-            ("refused requests leave the disk its room", |bed| refused::on_the_disk(bed, Form::LONG)),
-            ("records that overflow are counted", |bed| overflow::counted(bed, Form::LONG)),
-            ("distinct targets, headers and user agents", |bed| distinct::requests(bed, Form::LONG)),
+            ("execs under a flood", |bed| execs::under_a_flood(bed, LONG)),
+            ("execs while the agent sleeps", |bed| execs::while_the_agent_sleeps(bed, LONG)),
+            ("refused requests leave the disk its room", |bed| refused::on_the_disk(bed, LONG)),
+            ("records that overflow are counted", |bed| overflow::counted(bed, LONG)),
+            ("distinct targets, headers and user agents", |bed| distinct::requests(bed, LONG)),
         ],
     );
 }
 
 #[test]
 fn identities() {
-    identities::distinct(Form::SHORT);
+    identities::distinct(SHORT);
 }
 
 #[test]
 #[ignore = "minutes; cargo xtask torture runs it"]
 fn identities_long() {
-    identities::distinct(Form::LONG);
-}
-
-/// How thoroughly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Form {
-    is_long: bool,
-}
-
-impl Form {
-    const SHORT: Self = Self { is_long: false };
-    const LONG: Self = Self { is_long: true };
-
-    /// One of two, by the form.
-    fn of<T>(self, short: T, long: T) -> T {
-        if self.is_long { long } else { short }
-    }
-
-    /// A row of `docs/reliability.md`: what came, what was to be seen, what was, what is counted as lost, and what is to be said about it.
-    fn row(self, flood: &str, expected: impl Display, seen: u64, lost: u64, note: &str) {
-        let cells = [flood.to_owned(), expected.to_string(), seen.to_string(), lost.to_string(), note.to_owned()];
-        if self.is_long {
-            Figures::of("docs/reliability.md", "floods").row(&cells);
-        } else {
-            eprintln!("{}", cells.join(" | "));
-        }
-    }
+    identities::distinct(LONG);
 }
 
 /// The folder that an agent writes its events to.

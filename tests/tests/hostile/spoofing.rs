@@ -6,7 +6,6 @@ use kubewitness_tests::{
     agent::{Agent, output_of},
     call::Call,
     cluster::POD,
-    copy::end_kubelet,
     scenarios::{Bed, completed, figure},
 };
 
@@ -75,7 +74,7 @@ pub(crate) fn kubelets(bed: &Bed) {
     let pid = cluster.kubelet_pid().unwrap();
     let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     let arguments: Vec<String> = line.split_terminator('\0').skip(1).map(str::to_owned).collect();
-    end_kubelet(cluster).unwrap();
+    cluster.end_kubelet().unwrap();
 
     let own = cluster.kubelet_binary();
     let copy = bed.folder.join("kubelet-copy");
