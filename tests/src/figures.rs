@@ -38,7 +38,7 @@ impl Figures {
         let lock = fs::File::open(root()).expect("the project's folder can be opened");
         lock.lock().expect("the project's folder can be locked");
         let old = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let new = with_row(&old, self.table, &row).unwrap_or_else(|| panic!("{} has no table {}", path.display(), self.table));
+        let new = with_row(&old, self.table, &row).unwrap_or_else(|| panic!("{} has no table {} with a head", path.display(), self.table));
         fs::write(&path, new).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
@@ -53,12 +53,14 @@ fn line<S: AsRef<str>>(cells: &[S]) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
-/// The document with the row in its table; `None` where it has no such table.
+/// The document with the row in its table; `None` where it has no such table, or one without a head.
 fn with_row(document: &str, table: &str, row: &str) -> Option<String> {
     let begin = format!("<!-- figures: {table} -->\n");
     let from = document.find(&begin)? + begin.len();
     let to = from + document[from..].find("<!-- end -->")?;
     let mut rows: Vec<&str> = document[from..to].lines().filter(|line| !line.trim().is_empty()).collect();
+    // Without its head inside, the table would be none to a reader, and its first rows would never be replaced.
+    rows.get(1).filter(|line| line.starts_with("|---"))?;
     match rows.iter_mut().skip(2).find(|old| first_cell(old) == first_cell(row)) {
         Some(old) => *old = row,
         None => rows.push(row),
@@ -92,5 +94,7 @@ mod tests {
     #[test]
     fn a_table_that_is_not_there_is_not_made_up() {
         assert_eq!(with_row(DOCUMENT, "floods", "| a |"), None);
+        let headless = DOCUMENT.replace("| fault | seen |\n|---|---|\n", "");
+        assert_eq!(with_row(&headless, "faults", "| a |"), None);
     }
 }
