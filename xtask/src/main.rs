@@ -14,6 +14,7 @@ mod image;
 mod machine;
 mod matrix;
 mod miri;
+mod parts;
 mod progress;
 mod project;
 mod setup;

@@ -1,25 +1,25 @@
 //! `cargo xtask matrix`: every kubelet, in every way that it is built, set up and run; writes the figures of `docs/compatibility.md`.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::arch::Arch;
-use crate::args::{self, Usage};
-use crate::progress::{note, seconds, step};
-use crate::{build, project, setup};
-
-/// A part: its name, what it shows, and the test target of `tests/` that shows it.
-type Part = (&'static str, &'static str, &'static str);
+use crate::args;
+use crate::parts::{self, Part};
+use crate::progress::step;
+use crate::{build, setup};
 
 const PARTS: &[Part] = &[
-    ("plans", "where each kubelet would be probed, in every shape, and what planning costs", "matrix_plans"),
-    ("kubelets", "every endpoint, by everybody, on each kubelet: every event, field by field, and its count", "matrix_kubelets"),
-    ("modes", "the ways a kubelet can be set up", "modes"),
-    ("multicall", "API server and kubelet in one process", "multicall"),
-    ("containers", "a kubelet in a container, and one whose file is gone", "containers"),
-    ("kernels", "Debian's kernels of three series in virtual machines", "kernels"),
-    (ARM64, "the agent for arm64 on three kernels, and the plans of kubelets", "arm64"),
+    Part { name: "plans", what: "where each kubelet would be probed, in every shape, and what planning costs", targets: &["matrix_plans"] },
+    Part {
+        name: "kubelets",
+        what: "every endpoint, by everybody, on each kubelet: every event, field by field, and its count",
+        targets: &["matrix_kubelets"],
+    },
+    Part { name: "modes", what: "the ways a kubelet can be set up", targets: &["modes"] },
+    Part { name: "multicall", what: "API server and kubelet in one process", targets: &["multicall"] },
+    Part { name: "containers", what: "a kubelet in a container, and one whose file is gone", targets: &["containers"] },
+    Part { name: "kernels", what: "Debian's kernels of three series in virtual machines", targets: &["kernels"] },
+    Part { name: ARM64, what: "the agent for arm64 on three kernels, and the plans of kubelets", targets: &["arm64"] },
 ];
 
 /// The part that wants an agent for another machine.
@@ -43,64 +43,33 @@ Examples:
   KUBEWITNESS_E2E_KUBELETS=1.35,1.36.3-go1.26.8-pie cargo xtask matrix --only kubelets
 ";
 
+const OWN_HELP: &str = "cargo xtask matrix --help";
+
 pub(crate) fn command(args: &[String]) -> Result<()> {
     if args::help_was_asked(args, HELP) {
         return Ok(());
     }
-    if args.iter().any(|arg| arg == "--list") {
-        let lines = PARTS.iter().map(|(name, what, _)| format!("{name:<12}{what}\n"));
-        args::print(&lines.collect::<String>());
+    let Some(wanted) = parts::chosen(PARTS, args, OWN_HELP)? else {
+        args::print(&parts::list(PARTS));
         return Ok(());
-    }
-    let wanted = parse(args)?;
+    };
     step("build: the static binary", || build::all(Arch::Amd64))?;
-    if wanted.iter().any(|(name, ..)| *name == ARM64) {
+    if wanted.iter().any(|part| part.name == ARM64) {
         setup::for_build(&[Arch::Arm64])?;
         build::all(Arch::Arm64)?;
     }
-    let mut times: Vec<(&str, bool, Duration)> = Vec::new();
-    for (name, what, target) in &wanted {
-        let start = Instant::now();
-        let result = step(&format!("{name}: {what}"), || run(target));
-        if let Err(error) = &result {
-            note(&format!("{error:#}"));
-        }
-        times.push((name, result.is_ok(), start.elapsed()));
-    }
-    for (name, ok, time) in &times {
-        note(&format!("{name:<12}{:<8}{:>9}", if *ok { "ok" } else { "FAILED" }, seconds(*time)));
-    }
-    match times.iter().filter(|(_, ok, _)| !ok).map(|(name, ..)| *name).collect::<Vec<_>>().as_slice() {
-        [] => Ok(()),
-        failed => bail!("{} failed; try again with `cargo xtask matrix --only {}`", failed.join(", "), failed.join(",")),
-    }
-}
-
-fn parse(args: &[String]) -> Result<Vec<&'static Part>> {
-    let wrong = |what: String| Usage::error(what, "cargo xtask matrix --help");
-    let part = |name: &str| PARTS.iter().find(|(known, ..)| *known == name).ok_or_else(|| wrong(format!("there is no part `{name}`")));
-    match args {
-        [] => Ok(PARTS.iter().collect()),
-        [only, names] if only == "--only" => names.split(',').map(part).collect(),
-        [only] if only == "--only" => Err(wrong("`--only` needs the names of parts".to_owned())),
-        [first, ..] => Err(wrong(format!("`{first}` is not understood"))),
-    }
-}
-
-/// The clusters of a test share the processors of this machine with the others, so one test runs at a time.
-fn run(target: &str) -> Result<()> {
-    let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", "kubewitness-tests/e2e", "--test", target]);
-    command.env("RUST_TEST_THREADS", "1").env("KUBEWITNESS_FIGURES", "1").env("KUBEWITNESS_LONG", "1");
-    project::run(command.args(["--", "--include-ignored", "--nocapture"]))
+    parts::run("matrix", &wanted, |part| parts::measure(part, None))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Usage;
+    use crate::project;
 
     fn parsed(typed: &[&str]) -> Result<Vec<&'static str>> {
         let args: Vec<_> = typed.iter().map(ToString::to_string).collect();
-        parse(&args).map(|parts| parts.into_iter().map(|(name, ..)| *name).collect())
+        parts::chosen(PARTS, &args, OWN_HELP).map(|parts| parts.expect("they are not to be listed").iter().map(|part| part.name).collect())
     }
 
     #[test]
@@ -115,8 +84,10 @@ mod tests {
     #[test]
     fn every_part_is_a_test_target() {
         let manifest = std::fs::read_to_string(project::root().join("tests/Cargo.toml")).expect("the tests' manifest");
-        for (name, _, target) in PARTS {
-            assert!(manifest.contains(&format!("name = \"{target}\"")), "{name}");
+        for part in PARTS {
+            for target in part.targets {
+                assert!(manifest.contains(&format!("name = \"{target}\"")), "{}", part.name);
+            }
         }
     }
 }

@@ -1,13 +1,11 @@
 //! `cargo xtask torture`: what goes wrong on a node, for hours, and the figures of it in `docs/`.
 
-use std::time::Instant;
-
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::arch::Arch;
-use crate::args::{self, Usage};
-use crate::progress::{note, seconds, step};
-use crate::{build, fuzz, image, project};
+use crate::args;
+use crate::parts::{self, Part};
+use crate::{build, fuzz, image};
 
 const HELP: &str = "\
 Usage: cargo xtask torture [--only PART[,PART…]] [--list]
@@ -20,66 +18,40 @@ Options:
   --list       show the parts
 ";
 
-/// A part: its name, what it does, and the test targets of the crate `tests` that it is; none is `cargo xtask fuzz`.
-type Part = (&'static str, &'static str, &'static [&'static str]);
-
+/// The one without a test target is `cargo xtask fuzz`.
 const PARTS: &[Part] = &[
-    ("faults", "kubelet and agent restarted, killed, upgraded, stopped, out of memory, without a disk, without an API server", &["faults"]),
-    ("selfcheck", "the agent is blinded: probes, tracepoint, loop, and the kubelet's own counters", &["selfcheck"]),
-    ("hostile", "impostors, injection, crafted executables, the agent's own port, secrets", &["hostile"]),
-    ("floods", "10,000 execs under a flood, what overflows, what is refused, what is never the same twice", &["floods"]),
-    ("fuzz", "hostile input for everything that reads what others wrote, for five minutes", &[]),
+    Part {
+        name: "faults",
+        what: "kubelet and agent restarted, killed, upgraded, stopped, out of memory, without a disk, without an API server",
+        targets: &["faults"],
+    },
+    Part {
+        name: "selfcheck",
+        what: "the agent is blinded: probes, tracepoint, loop, and the kubelet's own counters",
+        targets: &["selfcheck"],
+    },
+    Part { name: "hostile", what: "impostors, injection, crafted executables, the agent's own port, secrets", targets: &["hostile"] },
+    Part {
+        name: "floods",
+        what: "10,000 execs under a flood, what overflows, what is refused, what is never the same twice",
+        targets: &["floods"],
+    },
+    Part { name: "fuzz", what: "hostile input for everything that reads what others wrote, for five minutes", targets: &[] },
 ];
+
+const OWN_HELP: &str = "cargo xtask torture --help";
 
 pub(crate) fn command(args: &[String]) -> Result<()> {
     if args::help_was_asked(args, HELP) {
         return Ok(());
     }
-    let Some(wanted) = parse(args)? else {
-        for (name, what, _) in PARTS {
-            note(&format!("{name:<10} {what}"));
-        }
+    let Some(wanted) = parts::chosen(PARTS, args, OWN_HELP)? else {
+        args::print(&parts::list(PARTS));
         return Ok(());
     };
     build::all(Arch::Amd64)?;
     image::of_what_is_built()?;
-    let mut failed = Vec::new();
-    for (name, what, targets) in wanted {
-        let begun = Instant::now();
-        let result = step(&format!("{name}: {what}"), || {
-            if targets.is_empty() { fuzz::command(&[]) } else { targets.iter().try_for_each(|target| run(target)) }
-        });
-        note(&format!("{name:<10} {:<7} {:>9}", if result.is_ok() { "ok" } else { "FAILED" }, seconds(begun.elapsed())));
-        failed.extend(result.err().map(|error| format!("{name}: {error:#}")));
-    }
-    if failed.is_empty() { Ok(()) } else { Err(anyhow!("failed: {}", failed.join("; "))) }
-}
-
-/// Both forms of a test target: the short one first, so that what is wrong is known soon.
-fn run(target: &str) -> Result<()> {
-    let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", "kubewitness-tests/e2e", "--test", target]);
-    command.env("KUBEWITNESS_FIGURES", "1").env("KUBEWITNESS_E2E_KUBELETS", "1.36").env("KUBEWITNESS_LONG", "1");
-    project::run(command.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]))
-}
-
-/// The parts that are asked for; `None` where they are only to be shown.
-fn parse(args: &[String]) -> Result<Option<Vec<&'static Part>>> {
-    let wrong = |what: String| Usage::error(what, "cargo xtask torture --help");
-    let mut wanted: Vec<&Part> = PARTS.iter().collect();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--list" => return Ok(None),
-            "--only" => {
-                let names = args.next().ok_or_else(|| wrong("`--only` needs the name of a part".into()))?;
-                let part =
-                    |name: &str| PARTS.iter().find(|(known, ..)| *known == name).ok_or_else(|| wrong(format!("there is no part `{name}`")));
-                wanted = names.split(',').map(part).collect::<Result<_>>()?;
-            }
-            other => return Err(wrong(format!("`{other}` is not understood"))),
-        }
-    }
-    Ok(Some(wanted))
+    parts::run("torture", &wanted, |part| if part.targets.is_empty() { fuzz::command(&[]) } else { parts::measure(part, Some("1.36")) })
 }
 
 #[cfg(test)]
@@ -90,7 +62,7 @@ mod tests {
     fn parts_are_all_or_those_that_are_named() {
         let names = |typed: &[&str]| {
             let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
-            parse(&typed).map(|parts| parts.map(|parts| parts.iter().map(|(name, ..)| *name).collect::<Vec<_>>()))
+            parts::chosen(PARTS, &typed, OWN_HELP).map(|parts| parts.map(|parts| parts.iter().map(|part| part.name).collect::<Vec<_>>()))
         };
         assert_eq!(names(&[]).expect("all").expect("parts").len(), PARTS.len());
         assert_eq!(names(&["--only", "floods,faults"]).expect("both are known"), Some(vec!["floods", "faults"]));
