@@ -166,10 +166,7 @@ impl<F: FnMut(News)> Daemon<F> {
             this.probes.believe_process(pid, netns)?;
             this.adopt(pid)?;
         }
-        for pid in listeners(&ports, &this.believed) {
-            this.consider(pid);
-        }
-        this.status();
+        this.search();
         if let Some(blindness) = &this.blindness {
             warn!("nothing is watched: {blindness}");
         }
@@ -322,6 +319,14 @@ impl<F: FnMut(News)> Daemon<F> {
         } else {
             self.disbelieve(process.pid, &Disbelief::Network(netns));
         }
+    }
+
+    /// Looks for kubelets among all that listens now.
+    fn search(&mut self) {
+        for pid in listeners(&[self.options.port, self.options.read_only_port], &self.believed) {
+            self.consider(pid);
+        }
+        self.status();
     }
 
     fn consider(&mut self, pid: u32) {

@@ -65,7 +65,7 @@ impl CoverageArgs {
         let Some(url) = self.kubelet_url else { return Ok(()) };
         let kubelet = Elsewhere { url, certificate_authority: self.kubelet_certificate_authority, insecure: self.kubelet_insecure_tls };
         let runtime = Builder::new_current_thread().enable_all().build().context("the kubelet cannot be asked")?;
-        let mut comparer = Comparer { kubelet, cluster, health, seen, coverage: Coverage::default(), problem: None };
+        let mut comparer = Comparer { kubelet, cluster, connection: None, health, seen, coverage: Coverage::default(), problem: None };
         thread::Builder::new()
             .name("coverage".to_owned())
             .spawn(move || runtime.block_on(comparer.run()))
@@ -80,6 +80,8 @@ const PAGE: usize = 16 << 20;
 struct Comparer {
     kubelet: Elsewhere,
     cluster: ConnectOptions,
+    /// Where the credentials are, once that is known; they are read again for each question.
+    connection: Option<Connection>,
     health: Arc<Health>,
     seen: watch::Receiver<Seen>,
     coverage: Coverage,
@@ -124,8 +126,12 @@ impl Comparer {
         Ok(Some(Reading { before: before.begun, kubelet: counters.requests, started: counters.started, after: after.begun }))
     }
 
-    async fn ask(&self) -> Result<Counters, Problem> {
-        let connection = Connection::open(self.cluster.clone()).await.map_err(|error| Problem::Connect(error.to_string()))?;
+    async fn ask(&mut self) -> Result<Counters, Problem> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.cluster.clone()).await.map_err(|error| Problem::Connect(error.to_string()))?,
+        };
+        let connection = self.connection.insert(connection);
         let client = connection.client_elsewhere(&self.kubelet).await.map_err(|error| Problem::Connect(error.to_string()))?;
         let request = Request::get("/metrics").body(Body::empty()).map_err(|error| Problem::Unreachable(error.to_string()))?;
         let response = client.send(request).await.map_err(|error| Problem::Unreachable(without_secrets(&error)))?;

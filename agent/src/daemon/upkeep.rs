@@ -16,7 +16,6 @@ use crate::{
     exchange::ConnectionStep,
     probe::{Counts, ProbeError},
     selfcheck::{Check, Silence},
-    target::listeners,
 };
 
 /// How often it is looked: what is wrong is known within ten seconds.
@@ -56,7 +55,7 @@ impl<F: FnMut(News)> Daemon<F> {
         self.upkeep.looked = Instant::now();
         self.look_at_probes(counts.of(Counter::Begun));
         self.look_at_sockets(counts.of(Counter::Transitions))?;
-        self.search(counts.of(Counter::LostSocket));
+        self.search_again(counts.of(Counter::LostSocket));
         Ok(())
     }
 
@@ -103,16 +102,13 @@ impl<F: FnMut(News)> Daemon<F> {
     }
 
     /// Looks for kubelets whose `LISTEN` was lost.
-    fn search(&mut self, lost_sockets: u64) {
+    fn search_again(&mut self, lost_sockets: u64) {
         let lost = lost_sockets != self.upkeep.lost_sockets;
         if !lost && self.upkeep.searched.elapsed() < SEARCH {
             return;
         }
         self.upkeep.lost_sockets = lost_sockets;
         self.upkeep.searched = Instant::now();
-        for pid in listeners(&[self.options.port, self.options.read_only_port], &self.believed) {
-            self.consider(pid);
-        }
-        self.status();
+        self.search();
     }
 }

@@ -94,10 +94,7 @@ impl Target {
         let Some((pid, _)) = self.processes.first() else { return Ok(()) };
         // The new ones come after the old ones are gone: both at once would report each request twice.
         probes.detach(mem::take(&mut self.attachment));
-        self.attachment = probes.attach(&executable(*pid), &self.plan).map_err(|error| error.to_string())?;
-        for (pid, _) in &self.processes {
-            probes.assign(*pid, &self.attachment).map_err(|error| error.to_string())?;
-        }
+        self.attachment = probe(probes, &executable(*pid), &self.plan, &self.processes).map_err(|error| error.to_string())?;
         match self.bare().unwrap_or_default().first() {
             Some(symbol) => Err(format!("the probe in {symbol} is gone from the kubelet's memory, and cannot be put back")),
             None => Ok(()),
@@ -129,8 +126,7 @@ pub struct Kubelets {
 impl Kubelets {
     /// Watches a process: plans and probes its executable unless that is done already. Returns the plan if that is new.
     pub fn adopt(&mut self, pid: u32, probes: &mut Probes) -> Result<Option<&Plan>, AdoptError> {
-        let known = self.targets.iter().any(|target| target.processes.iter().any(|(its, _)| *its == pid));
-        if known {
+        if self.watches(pid) {
             return Ok(None);
         }
         let result = self.try_adopt(pid, probes);
@@ -176,11 +172,7 @@ impl Kubelets {
         let plan = self.plan(path, file).map_err(|source| AdoptError::Executable { pid, source })?;
         let plan = plan.map_err(|source| AdoptError::Plan { pid, source })?;
         self.make_room(probes);
-        let attachment = probes.attach(path, &plan).map_err(|source| AdoptError::Probe { pid, source })?;
-        if let Some(source) = processes.iter().find_map(|(pid, _)| probes.assign(*pid, &attachment).err()) {
-            probes.detach(attachment);
-            return Err(AdoptError::Probe { pid, source });
-        }
+        let attachment = probe(probes, path, &plan, &processes).map_err(|source| AdoptError::Probe { pid, source })?;
         self.targets.push(Target { file, plan, attachment, processes, lease });
         Ok(self.targets.len() - 1)
     }
@@ -192,7 +184,7 @@ impl Kubelets {
         let places: Vec<_> = self.targets.iter().filter_map(|target| Some((target.processes.first()?.0, target.file))).collect();
         let found: Vec<_> =
             places.into_iter().filter_map(|(pid, file)| successor(pid, file).map(|(open, next)| (pid, open, next))).collect();
-        let before = std::mem::replace(&mut self.successors, found.iter().map(|(_, _, file)| *file).collect());
+        let before = mem::replace(&mut self.successors, found.iter().map(|(_, _, file)| *file).collect());
         let is_new = |file: &FileId| {
             before.contains(file)
                 && !self.targets.iter().any(|target| target.file == *file)
@@ -240,7 +232,7 @@ impl Kubelets {
 
     /// Takes the probes off all executables: no program runs any more when this returns.
     pub fn release(&mut self, probes: &mut Probes) {
-        for target in std::mem::take(&mut self.targets) {
+        for target in mem::take(&mut self.targets) {
             detach(target, probes);
         }
     }
@@ -271,8 +263,11 @@ impl Kubelets {
 
     /// Whether a process is watched, or was a moment ago.
     pub fn knows(&self, pid: u32) -> bool {
-        let watched = |target: &Target| target.processes.iter().any(|(its, _)| *its == pid);
-        self.targets.iter().any(watched) || self.departed.contains(&pid)
+        self.watches(pid) || self.departed.contains(&pid)
+    }
+
+    fn watches(&self, pid: u32) -> bool {
+        self.lives().any(|(its, _)| its == pid)
     }
 
     /// A process ended. Its executable stays probed, so that the next process of it is covered from its first request, unless it could
@@ -301,6 +296,18 @@ impl Kubelets {
         let attached = self.targets.iter().filter(|target| !target.processes.is_empty()).map(|target| target.plan.clone()).collect();
         let processes = self.targets.iter().map(|target| target.processes.len()).sum();
         Status { attached, processes, refused: self.refused.clone() }
+    }
+}
+
+/// Puts the probes on a file, and lets them speak for its processes; all of it or nothing.
+fn probe(probes: &mut Probes, file: &Path, plan: &Plan, processes: &[(u32, OwnedFd)]) -> Result<Attachment, ProbeError> {
+    let attachment = probes.attach(file, plan)?;
+    match processes.iter().find_map(|(pid, _)| probes.assign(*pid, &attachment).err()) {
+        None => Ok(attachment),
+        Some(error) => {
+            probes.detach(attachment);
+            Err(error)
+        }
     }
 }
 
