@@ -191,9 +191,12 @@ impl Agent {
     /// Sends a signal that ends it and waits, at most `within`.
     pub fn end_by(mut self, signal: Signal, within: Duration) -> Result<ExitStatus, AgentError> {
         self.signal(signal)?;
-        self.until("its end after a signal", within, |agent| {
-            agent.child.try_wait().map_err(system("the agent cannot be waited for".to_owned()))
-        })
+        self.ended(within)
+    }
+
+    /// Waits until it has ended, at most `within`.
+    pub fn ended(&mut self, within: Duration) -> Result<ExitStatus, AgentError> {
+        self.until("its end", within, |agent| agent.child.try_wait().map_err(system("the agent cannot be waited for".to_owned())))
     }
 
     /// Sends a signal.

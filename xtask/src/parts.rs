@@ -68,10 +68,7 @@ pub(crate) fn run(command: &str, parts: &[&Part], work: impl Fn(&Part) -> Result
 pub(crate) fn measure(part: &Part, kubelets: Option<&str>) -> Result<()> {
     for target in part.targets {
         let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", "kubewitness-tests/e2e", "--test", target]);
-        command
-            .env("KUBEWITNESS_FIGURES", "1")
-            .env("KUBEWITNESS_LONG", "1")
-            .envs(kubelets.map(|wanted| ("KUBEWITNESS_E2E_KUBELETS", wanted)));
+        command.env("KUBEWITNESS_FIGURES", "1").envs(kubelets.map(|wanted| ("KUBEWITNESS_E2E_KUBELETS", wanted)));
         project::run(command.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]))?;
     }
     Ok(())

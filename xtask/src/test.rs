@@ -19,7 +19,8 @@ Runs the steps setup, fmt, build, clippy, doc, deny, unit and e2e, and stops at 
 
 Options:
   --long       sixteen times the cases of every property, real kubelets of three releases instead of one, 10,000 questions to a
-               real API server instead of 500, and a fleet of 5,000 nodes
+               real API server instead of 500, a fleet of 5,000 nodes, and what is measured for docs/. For the rest that takes
+               long see `cargo xtask matrix` and `cargo xtask torture`
   --only STEP  this step alone
 
 Examples:
@@ -161,6 +162,9 @@ fn unit(options: &Options) -> Result<()> {
 /// What turns the tests on real clusters on.
 const E2E: &str = "kubewitness-tests/e2e";
 
+/// The targets whose tests that take long belong to `--long`; those of the others are run by `cargo xtask matrix` and `torture`.
+const LONG: [&str; 4] = ["alerts", "front", "prometheus", "sinks"];
+
 /// The clusters of a test share the processors of this machine with the others, so one test runs at a time.
 fn e2e(options: &Options) -> Result<()> {
     build::all(Arch::Amd64)?;
@@ -168,10 +172,13 @@ fn e2e(options: &Options) -> Result<()> {
     let kubelets = if options.long { "1.30,1.36,1.37" } else { "1.36" };
     let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", E2E]);
     command.env("KUBEWITNESS_E2E_KUBELETS", kubelets).env("RUST_TEST_THREADS", "1");
-    if options.long {
-        command.env("KUBEWITNESS_LONG", "1").args(["--", "--include-ignored"]);
+    if !options.long {
+        return project::run(&mut command);
     }
-    project::run(&mut command)
+    project::run(command.env("KUBEWITNESS_LONG", "1"))?;
+    let mut command = project::cargo(&["test", "-p", "kubewitness-tests", "--features", E2E]);
+    command.env("KUBEWITNESS_E2E_KUBELETS", kubelets).env("KUBEWITNESS_LONG", "1").args(LONG.iter().flat_map(|target| ["--test", target]));
+    project::run(command.args(["--", "--ignored", "--test-threads", "1"]))
 }
 
 #[cfg(test)]

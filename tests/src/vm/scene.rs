@@ -61,12 +61,30 @@ pub const KINDS: [Kind; 8] = [
 /// Requests of sixteen clients at once, all allowed by their first check: programs are preempted while they run, and others hit the same
 /// instructions on the same processor.
 const STORM: u32 = 3000;
+/// Requests whose handler panics.
+const PANICS: u32 = 5;
+/// The clock is set a day ahead, two days back, and right again; each time what it shows is written down, before some requests and after them.
+const STEPS: &str = "\
+now() { date -u +%Y-%m-%dT%H:%M:%S >>/out/clock; }
+step() {
+	date -s @$(($(date +%s) + $1)) >/dev/null
+	now
+	kubeletcall --url https://127.0.0.1:10250/pods?stepped --header 'Authorization: Bearer reader' --count 20 >>/out/answers 2>&1
+	sleep 1
+	now
+}
+step 86400
+step -172800
+step 86400
+";
+/// How often the clock is set, and the requests after each.
+const STEPPED: (u32, u32) = (3, 20);
 const EXEC: &str = "/exec/default/web/main?command=id&output=1";
 
 impl Kind {
     /// Requests of all kinds.
     pub fn all() -> u32 {
-        KINDS.iter().map(|kind| kind.count).sum::<u32>() + STORM
+        KINDS.iter().map(|kind| kind.count).sum::<u32>() + STORM + PANICS + STEPPED.0 * STEPPED.1
     }
 
     /// Execs that ran.
@@ -123,9 +141,14 @@ kubewitness doctor -o json >/out/doctor.json 2>/dev/null
         }
         let storm = "kubeletcall --url https://127.0.0.1:10250/pods?storm --header 'Authorization: Bearer reader' --concurrency 16";
         let _ = writeln!(script, "{storm} --count {STORM} >>/out/answers 2>&1");
+        // The connection is cut, which its caller takes for a failure.
+        let panic = "kubeletcall --url https://127.0.0.1:10250/containerLogs/default/panic/main --header 'Authorization: Bearer fallback'";
+        let _ = writeln!(script, "{panic} --count {PANICS} >>/out/panics 2>&1");
+        script.push_str(STEPS);
         // Routine records are drained by time.
         script.push_str("sleep 3\nwget -q -O /out/metrics http://127.0.0.1:9464/metrics\nkill $agent\nwait $agent\nended=$?\n");
-        script.push_str("grep -v storm /tmp/events >/out/events\ngrep -c storm /tmp/events >/out/storm\n");
+        script.push_str("grep -v -e storm -e stepped /tmp/events >/out/events\ngrep -c storm /tmp/events >/out/storm\n");
+        script.push_str("grep stepped /tmp/events >/out/stepped\n");
         // What a kernel says when something went wrong in it.
         script.push_str("dmesg | grep -E 'BUG|Oops|WARNING|Call Trace' >/out/complaints\n");
         script.push_str(more);
@@ -182,6 +205,10 @@ pub fn assert_all_seen(report: &Report) {
         assert!(nearly(f64::from(found), count), "{found} instead of {count} ended events of {key:?}: {}", context());
     }
 
+    let panicked = events.iter().filter(|event| event["stage"] == "Panic" && event["requestURI"] == "/containerLogs/default/panic/main");
+    assert_eq!(panicked.count(), PANICS as usize, "each panic is told as one: {}", context());
+    assert_times_follow(file("clock"), file("stepped"));
+
     for kind in KINDS.iter().filter(|kind| !kind.token.is_empty() && kind.access != "unchecked") {
         let user = format!("system:serviceaccount:test:{}", kind.token);
         let is_its = |event: &&Value| {
@@ -199,7 +226,8 @@ pub fn assert_all_seen(report: &Report) {
     for kind in &KINDS {
         let labels = [format!("endpoint=\"{}\"", kind.endpoint), format!("access=\"{}\"", kind.access), format!("code=\"{}\"", kind.code)];
         let found = sum("kubewitness_requests_total{", &labels.each_ref().map(String::as_str));
-        let expected = if (kind.endpoint, kind.access) == ("pods", "fine-grained") { kind.count + STORM } else { kind.count };
+        let expected =
+            if (kind.endpoint, kind.access) == ("pods", "fine-grained") { kind.count + STORM + STEPPED.0 * STEPPED.1 } else { kind.count };
         assert!(nearly(found, expected), "{labels:?}: {found} instead of {expected}: {}", file("metrics"));
     }
     assert!(is(sum("kubewitness_requests_total{", &[]), Kind::all()), "no other requests: {}", file("metrics"));
@@ -213,4 +241,22 @@ pub fn assert_all_seen(report: &Report) {
     {
         assert!(is(sum(nothing, &[]), 0), "{nothing}: {}", file("metrics"));
     }
+}
+
+/// The events of requests that were sent after the clock was set have the time that it showed then. Times of this form are in their order as
+/// texts.
+fn assert_times_follow(clock: &str, events: &str) {
+    let lines: Vec<&str> = clock.lines().collect();
+    let shown = lines.as_chunks::<2>().0;
+    assert_eq!(shown.len(), STEPPED.0 as usize, "{clock}");
+    let mut found = vec![0; shown.len()];
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).expect(line);
+        let time = |field: &str| event[field].as_str().expect(line).to_owned();
+        let (received, ended) = (time("requestReceivedTimestamp"), time("stageTimestamp"));
+        let step = shown.iter().position(|[from, to]| received.as_str() >= *from && ended.as_str() <= *to);
+        found[step.unwrap_or_else(|| panic!("at none of these times: {clock}{line}"))] += 1;
+        assert!(received <= ended, "{line}");
+    }
+    assert_eq!(found, vec![STEPPED.1; shown.len()], "{clock}\n{events}");
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod ends;
 mod kubelet;
+mod memory;
 mod sinks;
 
 use std::{path::Path, time::Duration};
@@ -39,7 +40,9 @@ fn faults() {
             ("agent killed and restarted", |bed| agent::killed(bed, SHORT)),
             ("agent started in the middle of an exec", |bed| agent::in_the_middle(bed, SHORT)),
             ("two agents at once", |bed| agent::two(bed, SHORT)),
-            ("the agent is out of memory", |bed| agent::out_of_memory(bed, SHORT)),
+            ("the agent has little memory", |bed| memory::little_memory(bed, SHORT)),
+            ("the agent is killed for memory", |bed| memory::killed_for_memory(bed, SHORT)),
+            ("the agent has hardly any memory", |bed| memory::hardly_any_memory(bed, SHORT)),
             ("the pipe of events is blocked", |bed| sinks::blocked_pipe(bed, SHORT)),
             ("the disk is full", |bed| sinks::full_disk(bed, SHORT)),
             ("the API server is away", |bed| ends::api_server_away(bed, SHORT)),
@@ -63,7 +66,9 @@ fn faults_long() {
             ("agent killed and restarted", |bed| agent::killed(bed, LONG)),
             ("agent started in the middle of an exec", |bed| agent::in_the_middle(bed, LONG)),
             ("two agents at once", |bed| agent::two(bed, LONG)),
-            ("the agent is out of memory", |bed| agent::out_of_memory(bed, LONG)),
+            ("the agent has little memory", |bed| memory::little_memory(bed, LONG)),
+            ("the agent is killed for memory", |bed| memory::killed_for_memory(bed, LONG)),
+            ("the agent has hardly any memory", |bed| memory::hardly_any_memory(bed, LONG)),
             ("the pipe of events is blocked", |bed| sinks::blocked_pipe(bed, LONG)),
             ("the disk is full", |bed| sinks::full_disk(bed, LONG)),
             ("the API server is away", |bed| ends::api_server_away(bed, LONG)),

@@ -1,7 +1,7 @@
 //! Unlogged execs, while everybody else shouts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
     process::ChildStdout,
@@ -72,13 +72,15 @@ pub(crate) fn under_a_flood(bed: &Bed, form: Form) {
     assert_eq!(figure(&agent, "kubewitness_records_lost_total{class=\"priority\"}"), 0, "records of execs were lost");
     let all = 4 * each;
     assert_eq!(heard.found.len() as u64, all, "execs that were told as unlogged");
-    assert!(heard.slowest < Duration::from_secs(1), "one was told {:?} after it was let in", heard.slowest);
+    assert!(heard.first < Duration::from_secs(1), "one was told {:?} after it was let in", heard.first);
+    assert!(heard.finding < Duration::from_secs(1), "one was told as unlogged {:?} after it was let in", heard.finding);
     let note = format!(
-        "beside {} authorized, {} with 401 and {} with 403 a second; told {} ms after they were let in, at the latest; {lost} events of others dropped",
+        "beside {} authorized, {} with 401 and {} with 403 a second; told {} ms after they were let in, at the latest, and as `unlogged-exec` {} ms; {lost} events of others dropped",
         rates[0],
         rates[1],
         rates[2],
-        heard.slowest.as_millis()
+        heard.first.as_millis(),
+        heard.finding.as_millis()
     );
     form.row(&format!("{all} unlogged execs under a flood"), all, heard.found.len() as u64, 0, &note);
     drop(agent);
@@ -116,19 +118,23 @@ pub(crate) fn while_the_agent_sleeps(bed: &Bed, form: Form) {
 }
 
 /// What was heard from an agent.
+#[derive(Default)]
 struct Heard {
     /// The execs that were told as unlogged.
     found: BTreeSet<u64>,
     /// The longest time from the check that let one in to the line that first told of it.
-    slowest: Duration,
+    first: Duration,
+    /// The longest time from that check to the line that says `unlogged-exec`: it is known to run by its answer, its end or 300 ms without
+    /// one.
+    finding: Duration,
 }
 
 /// Reads the events as they come, each with its own time.
 fn listen(pipe: ChildStdout) -> (mpsc::Sender<()>, thread::JoinHandle<Heard>) {
     let (stop, stopped) = mpsc::channel();
     let reader = thread::spawn(move || {
-        let mut heard = Heard { found: BTreeSet::new(), slowest: Duration::ZERO };
-        let mut authorized = BTreeSet::new();
+        let mut heard = Heard::default();
+        let mut checked = BTreeMap::new();
         let mut reader = BufReader::with_capacity(1 << 20, pipe);
         let mut line = Vec::new();
         while stopped.try_recv().is_err() {
@@ -137,15 +143,15 @@ fn listen(pipe: ChildStdout) -> (mpsc::Sender<()>, thread::JoinHandle<Heard>) {
                 break;
             }
             let Some(number) = books::number(&line, MARK) else { continue };
-            if authorized.insert(number) {
-                // The first event of an exec is written when it is let in; its stage's time is the kernel's time of the check.
-                let event: serde_json::Value = serde_json::from_slice(&line).expect("an event is JSON");
-                let checked: jiff::Timestamp = event["stageTimestamp"].as_str().and_then(|time| time.parse().ok()).expect("a time");
-                let late = jiff::Timestamp::now().duration_since(checked).unsigned_abs();
-                heard.slowest = heard.slowest.max(late);
+            // The first event of an exec is written when it is let in; its stage's time is the kernel's time of the check.
+            let first = !checked.contains_key(&number);
+            let since = *checked.entry(number).or_insert_with(|| stage_time(&line));
+            let late = jiff::Timestamp::now().duration_since(since).unsigned_abs();
+            if first {
+                heard.first = heard.first.max(late);
             }
-            if is_found(&line) {
-                heard.found.insert(number);
+            if is_found(&line) && heard.found.insert(number) {
+                heard.finding = heard.finding.max(late);
             }
         }
         // The agent must not be blocked by a pipe that nobody reads.
@@ -153,6 +159,11 @@ fn listen(pipe: ChildStdout) -> (mpsc::Sender<()>, thread::JoinHandle<Heard>) {
         heard
     });
     (stop, reader)
+}
+
+fn stage_time(line: &[u8]) -> jiff::Timestamp {
+    let event: serde_json::Value = serde_json::from_slice(line).expect("an event is JSON");
+    event["stageTimestamp"].as_str().and_then(|time| time.parse().ok()).expect("a time")
 }
 
 fn is_found(line: &[u8]) -> bool {
