@@ -21,18 +21,28 @@ impl Figures {
         Self { document, table }
     }
 
-    /// Puts a row in the place of the one with the same first cell, or behind the last one. Prints it in any case, and writes it only if figures
-    /// are to be written.
+    /// Writes or prints a row, as this run is meant to.
     ///
     /// # Panics
     ///
     /// If the document cannot be written or has no such table.
     pub fn row<S: AsRef<str>>(self, cells: &[S]) {
+        if env::var_os("KUBEWITNESS_FIGURES").is_some_and(|value| value == "1") { self.write(cells) } else { self.print(cells) }
+    }
+
+    /// Shows a row.
+    pub fn print<S: AsRef<str>>(self, cells: &[S]) {
+        eprintln!("{} {}: {}", self.document, self.table, line(cells));
+    }
+
+    /// Puts a row in the place of the one with the same first cell, or behind the last one, and shows it too.
+    ///
+    /// # Panics
+    ///
+    /// If the document cannot be written or has no such table.
+    pub fn write<S: AsRef<str>>(self, cells: &[S]) {
+        self.print(cells);
         let row = line(cells);
-        eprintln!("{} {}: {row}", self.document, self.table);
-        if env::var_os("KUBEWITNESS_FIGURES").is_none_or(|value| value != "1") {
-            return;
-        }
         let path = root().join(self.document);
         // Tests of several processes may write the same document.
         let lock = fs::File::open(root()).expect("the project's folder can be opened");

@@ -164,6 +164,16 @@ fn agent(place: &Place, object: &Path, arch: Arch) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// The programs that `cargo xtask bench` compares the agent's with, and the folder of who attaches them.
+pub(crate) fn comparison() -> Result<(PathBuf, PathBuf)> {
+    let place = Place::here()?;
+    step("build: the programs to compare with", || {
+        project::run(bpf_cargo(&place, "build", Arch::Amd64)?.args(["--features", "bench", "--bin", "bench"]))
+    })?;
+    let object = place.root.join("target").join(Arch::Amd64.bpf_folder()).join(BPF).join("release/bench");
+    Ok((object, step("build: who attaches them", examples)?))
+}
+
 /// The agent's examples, built as the agent is; the folder where they are.
 pub(crate) fn examples() -> Result<PathBuf> {
     let place = Place::here()?;

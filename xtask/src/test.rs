@@ -104,7 +104,7 @@ fn on_host(subcommand: &str) -> Command {
 
 fn clippy() -> Result<()> {
     project::run(on_host("clippy").args(["--all-targets", "--features", E2E, "--", "-D", "warnings"]))?;
-    project::run(build::bpf_cargo(&build::Place::here()?, "clippy", Arch::Amd64)?.args(["--", "-D", "warnings"]))
+    project::run(build::bpf_cargo(&build::Place::here()?, "clippy", Arch::Amd64)?.args(["--features", "bench", "--", "-D", "warnings"]))
 }
 
 fn doc() -> Result<()> {

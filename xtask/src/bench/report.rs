@@ -49,7 +49,7 @@ const MOST_MEMORY: u64 = 150_000_000;
 /// Of which the median counts.
 const RUNS: usize = 3;
 
-pub(crate) fn command(args: &[String]) -> Result<()> {
+pub(super) fn command(args: &[String]) -> Result<()> {
     if args::help_was_asked(args, HELP) {
         return Ok(());
     }

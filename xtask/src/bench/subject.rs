@@ -1,0 +1,149 @@
+//! The configurations that are compared: what is done to the kubelet while it is measured.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::bed::Bed;
+use crate::project;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    None,
+    Floor,
+    Agent,
+    Stepped,
+    Sniffer,
+    Verbose,
+}
+
+impl Subject {
+    pub(super) const ALL: [Self; 6] = [Self::None, Self::Floor, Self::Agent, Self::Stepped, Self::Sniffer, Self::Verbose];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Floor => "floor",
+            Self::Agent => "kubewitness",
+            Self::Stepped => "stepped",
+            Self::Sniffer => "sniffer",
+            Self::Verbose => "kubelet -v=4",
+        }
+    }
+
+    /// Starts it, and returns when it is at work.
+    pub(super) fn start(self, bed: &Bed) -> Result<Running> {
+        let kubelet = bed.kubelet()?;
+        let process = match self {
+            Self::None => None,
+            Self::Floor => Some(attach(bed, kubelet, "floor")?),
+            Self::Stepped => Some(attach(bed, kubelet, "stepped")?),
+            Self::Sniffer => Some(attach(bed, kubelet, "sniffer")?),
+            Self::Agent => Some(agent(bed, &["--events", &bed.file("events.jsonl").display().to_string()])?),
+            Self::Verbose => {
+                log_level(bed, 4)?;
+                None
+            }
+        };
+        Ok(Running { subject: self, process })
+    }
+}
+
+/// A configuration at work.
+pub(super) struct Running {
+    subject: Subject,
+    process: Option<Process>,
+}
+
+impl Running {
+    /// The process that watches, if there is one.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
+    /// Ends it; what it said at last.
+    pub(super) fn stop(self, bed: &Bed) -> Result<String> {
+        if self.subject == Subject::Verbose {
+            log_level(bed, 2)?;
+        }
+        self.process.map_or(Ok(String::new()), Process::stop)
+    }
+}
+
+/// A program that works until its input ends, or it is told to end.
+pub(super) struct Process {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("it cannot be started")?;
+        let output = child.stdout.take().map(BufReader::new).context("it has no output")?;
+        Ok(Self { child, output })
+    }
+
+    fn stop(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        kill(self.child.id())?;
+        let mut said = String::new();
+        self.output.read_to_string(&mut said)?;
+        self.child.wait()?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Its output, to be read meanwhile; to be stopped with [`kill`].
+    pub(super) fn piped(self) -> (Child, BufReader<ChildStdout>) {
+        (self.child, self.output)
+    }
+}
+
+pub(super) fn kill(pid: u32) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).context("no process")?;
+    // The attachers end with their input, and may be gone.
+    let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    Ok(())
+}
+
+fn attach(bed: &Bed, kubelet: u32, what: &str) -> Result<Process> {
+    let mut command = Command::new(&bed.attacher);
+    command.arg(what).arg(&bed.object).arg(kubelet.to_string());
+    let mut process = Process::start(command)?;
+    let mut said = String::new();
+    process.output.read_line(&mut said)?;
+    ensure!(said.starts_with("attached"), "the probes of `{what}` could not be attached");
+    Ok(process)
+}
+
+/// The agent as it is shipped: it follows the RBAC objects and serves its metrics.
+pub(super) fn agent(bed: &Bed, arguments: &[&str]) -> Result<Process> {
+    let log = bed.file("agent.log");
+    let mut command = bed.cluster.command(project::root().join("target/release/kubewitness"));
+    command.args(["run", "--node-name", kubewitness_tests::cluster::NODE, "--kubeconfig"]).arg(bed.cluster.kubeconfig()).args(arguments);
+    command.stderr(std::fs::File::create(&log)?);
+    let process = Process::start(command)?;
+    let begun = Instant::now();
+    // What it follows is there at a random moment of its first seconds.
+    for said in ["attached to a kubelet", "the RBAC objects are known"] {
+        while !std::fs::read_to_string(&log)?.contains(said) {
+            if begun.elapsed() > Duration::from_secs(60) {
+                bail!("the agent does not watch: see {}", log.display());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(process)
+}
+
+/// How much the kubelet logs, changed while it runs (`/debug/flags/v`, `pkg/kubelet/server/server.go`).
+fn log_level(bed: &Bed, level: u32) -> Result<()> {
+    let mut command = bed.cluster.command("curl");
+    command.args(["-sk", "--fail", "-X", "PUT", "-d", &level.to_string(), "-H"]);
+    command.arg(format!("@{}", bed.header.display()));
+    let status = command.arg("https://127.0.0.1:10250/debug/flags/v").stdout(Stdio::null()).status().context("curl cannot be started")?;
+    ensure!(status.success(), "the kubelet does not let its log level be changed: {status}");
+    Ok(())
+}
