@@ -6,15 +6,21 @@ use kubewitness::gobin::{Architecture, Error, Executable, Kind, METHODS, MapShap
 use object::{Object, ObjectSection};
 use proptest::prelude::*;
 
-/// The last of each Go release; those that are not on this machine are left out, and said so.
-const TOOLCHAINS: [&str; 7] = ["go1.21.13", "go1.22.12", "go1.23.12", "go1.24.13", "go1.25.7", "go1.26.8", "go1.27.3"];
-const FORMS: [Form; 2] = [Form { architecture: "amd64", mode: "exe" }, Form { architecture: "amd64", mode: "pie" }];
-const ARM64: Form = Form { architecture: "arm64", mode: "exe" };
+/// One of each Go release, those that the kubelets of the testbed are built with; what is not on this machine is left out, and said so.
+const TOOLCHAINS: [&str; 7] = ["go1.21.11", "go1.22.12", "go1.23.12", "go1.24.13", "go1.25.9", "go1.26.8", "go1.27.3"];
+const FORMS: [Form; 3] = [
+    Form { architecture: "amd64", mode: "exe", external: false },
+    Form { architecture: "amd64", mode: "pie", external: false },
+    Form { architecture: "amd64", mode: "pie", external: true },
+];
+const ARM64: Form = Form { architecture: "arm64", mode: "exe", external: false };
 
 #[derive(Clone, Copy, Debug)]
 struct Form {
     architecture: &'static str,
     mode: &'static str,
+    /// Linked by the linker of the C compiler, which puts sections together that Go's keeps apart.
+    external: bool,
 }
 
 #[test]
@@ -161,17 +167,18 @@ fn regions(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// The sample as that toolchain builds it, stripped; `None` where the toolchain is not on this machine.
-fn build(toolchain: &str, Form { architecture, mode }: Form) -> Option<Vec<u8>> {
+fn build(toolchain: &str, Form { architecture, mode, external }: Form) -> Option<Vec<u8>> {
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sample");
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("sample-{toolchain}-{architecture}-{mode}-{:?}", std::thread::current().id()));
+        .join(format!("sample-{toolchain}-{architecture}-{mode}-{external}-{:?}", std::thread::current().id()));
+    let flags = if external { "-ldflags=-s -w -linkmode=external" } else { "-ldflags=-s -w" };
     let built = Command::new("go")
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-buildmode", mode, "-o"])
+        .args(["build", "-trimpath", "-buildvcs=false", flags, "-buildmode", mode, "-o"])
         .arg(&program)
         .arg(".")
         .current_dir(source)
         .env("GOTOOLCHAIN", toolchain)
-        .env("CGO_ENABLED", "0")
+        .env("CGO_ENABLED", if external { "1" } else { "0" })
         .env("GOOS", "linux")
         .env("GOARCH", architecture)
         .env("GOPROXY", "off")

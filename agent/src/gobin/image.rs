@@ -106,7 +106,7 @@ impl<'a> Image<'a> {
 
     /// The section of that name, which in a position-independent executable may begin with `.data.rel.ro`.
     pub(super) fn section(&self, name: &str) -> Option<Section<'a>> {
-        self.sections.iter().find(|s| s.name.strip_prefix(".data.rel.ro").unwrap_or(s.name) == name).copied()
+        self.sections.iter().find(|s| s.name == name || s.name.strip_prefix(".data.rel.ro") == Some(name)).copied()
     }
 
     /// The relocations of a position-independent executable.

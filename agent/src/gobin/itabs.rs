@@ -51,9 +51,8 @@ pub(super) fn find<'e>(image: &'e Image<'e>, module: &'e Module, concrete: &[Typ
         Ok(())
     };
     match module.links {
-        Links::Listed => {
-            let Some(section) = image.section(".itablink") else { return Ok(found) };
-            for place in (0..section.size / 8).map(|index| section.address.wrapping_add(8 * index)) {
+        Links::Listed { itabs, .. } => {
+            for place in (0..itabs.count).map(|index| itabs.address.wrapping_add(8 * index)) {
                 take(image.pointer(place)?)?;
             }
         }

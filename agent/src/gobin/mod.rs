@@ -38,13 +38,25 @@ pub struct Executable<'a> {
     module: Module,
 }
 
+/// The functions and the module, if the table of functions is at a place.
+fn tables<'a>(image: &Image<'a>, place: image::Section<'a>) -> Result<(Functions<'a>, Module), Error> {
+    let header = pclntab::Header::read(image, place)?;
+    let module = Module::find(image, &header)?;
+    Ok((Functions::new(image, &header, module.text)?, module))
+}
+
 impl<'a> Executable<'a> {
     /// Finds Go's tables in an ELF file. Cheap: reads headers only.
     pub fn parse(source: impl Into<Source<'a>>) -> Result<Self, Error> {
         let image = Image::parse(source.into())?;
-        let header = pclntab::Header::find(&image)?;
-        let module = Module::find(&image, &header)?;
-        let functions = Functions::new(&image, &header, module.text)?;
+        let mut result = Err(Error::NotGo);
+        for place in pclntab::candidates(&image)? {
+            result = tables(&image, place);
+            if result.is_ok() {
+                break;
+            }
+        }
+        let (functions, module) = result?;
         Ok(Self { image, functions, module })
     }
 

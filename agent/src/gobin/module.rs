@@ -22,10 +22,17 @@ pub(super) struct Module {
 /// How the types and itabs that can be looked up are listed.
 #[derive(Debug)]
 pub(super) enum Links {
-    /// Go 1.26 and before: sections `.typelink`, offsets sorted by the type's string, and `.itablink`, pointers.
-    Listed,
+    /// Go 1.26 and before: offsets of types, sorted by the type's string, and pointers to itabs.
+    Listed { types: List, itabs: List },
     /// Since Go 1.27: one after the other, types from `types` on for so many bytes, itabs in a range of addresses.
     Walked { types_size: u64, itabs: (u64, u64) },
+}
+
+/// So many entries at an address, all of them in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    pub(super) address: u64,
+    pub(super) count: u64,
 }
 
 /// Offsets in moduledata, the same from Go 1.20 to 1.27 up to `types`.
@@ -37,6 +44,9 @@ const TYPES: u64 = 296;
 /// Go 1.27 puts `typedesclen` before `etypes`, and the itabs' place after it.
 const ETYPES: u64 = 304;
 const ETYPES_127: u64 = 312;
+/// `typelinks` and behind it `itablinks`: Go 1.26 has put `epclntab` before them.
+const TYPELINKS: [u64; 2] = [352, 360];
+const SLICE: u64 = 24;
 const ITABS_127: u64 = 320;
 const ITABS_SIZE_127: u64 = 328;
 
@@ -64,23 +74,42 @@ impl Module {
             return Ok(None);
         }
         let types = at(TYPES)?;
-        let (end_of_types, links) = if image.section(".typelink").is_some() {
-            (at(ETYPES)?, Links::Listed)
-        } else {
-            let types_size = image.word(address.wrapping_add(ETYPES))?;
-            let start = types.wrapping_add(image.word(address.wrapping_add(ITABS_127))?);
-            let end = start.wrapping_add(image.word(address.wrapping_add(ITABS_SIZE_127))?);
-            let end_of_types = at(ETYPES_127)?;
-            let ordered = types.checked_add(types_size).is_some_and(|t| t <= start) && start <= end && end <= end_of_types;
-            if image.section(".go.type").is_none_or(|s| s.address != types) || !ordered {
-                return Ok(None);
+        let (end_of_types, links) = match listed(image, address)? {
+            Some(links) => (at(ETYPES)?, links),
+            None => {
+                let types_size = image.word(address.wrapping_add(ETYPES))?;
+                let start = types.wrapping_add(image.word(address.wrapping_add(ITABS_127))?);
+                let end = start.wrapping_add(image.word(address.wrapping_add(ITABS_SIZE_127))?);
+                let end_of_types = at(ETYPES_127)?;
+                let ordered = types.checked_add(types_size).is_some_and(|t| t <= start) && start <= end && end <= end_of_types;
+                // Where a linker other than Go's has not put it into a larger one.
+                if image.section(".go.type").is_some_and(|s| s.address != types) || !ordered {
+                    return Ok(None);
+                }
+                (end_of_types, Links::Walked { types_size, itabs: (start, end) })
             }
-            (end_of_types, Links::Walked { types_size, itabs: (start, end) })
         };
         let size = end_of_types.checked_sub(types).filter(|size| *size > 0);
         let mapped = size.is_some_and(|size| image.file_offset(types, size).is_some());
         Ok(mapped.then_some(Self { text, types, end_of_types, links }))
     }
+}
+
+/// The lists of types and itabs, if the moduledata at an address has them. They are read from there and not found as sections: the linker of a C
+/// compiler puts `.data.rel.ro.typelink` into `.data.rel.ro`.
+fn listed(image: &Image<'_>, address: u64) -> Result<Option<Links>, Error> {
+    let list = |offset: u64, size: u64| -> Result<Option<List>, Error> {
+        let place = address.wrapping_add(offset);
+        let (start, count, room) = (image.pointer(place)?, image.word(place.wrapping_add(8))?, image.word(place.wrapping_add(16))?);
+        let is_there = count > 0 && count == room && count.checked_mul(size).is_some_and(|bytes| image.file_offset(start, bytes).is_some());
+        Ok(is_there.then_some(List { address: start, count }))
+    };
+    for offset in TYPELINKS {
+        if let (Some(types), Some(itabs)) = (list(offset, 4)?, list(offset + SLICE, 8)?) {
+            return Ok(Some(Links::Listed { types, itabs }));
+        }
+    }
+    Ok(None)
 }
 
 /// Where moduledata may be: its own section since Go 1.26; before, wherever in the data a pointer to the function table is.

@@ -56,9 +56,32 @@ const HEADER: u64 = 72;
 /// What a name costs beside its bytes, see `Image::spend`.
 const NAME: u64 = 16;
 
+/// Where the table may be: its own section, or, where the linker of a C compiler has put that into a larger one, wherever in it there is a word
+/// like the first of a table.
+pub(super) fn candidates<'a>(image: &Image<'a>) -> Result<Vec<Section<'a>>, Error> {
+    if let Some(section) = image.section(".gopclntab") {
+        return Ok(vec![section]);
+    }
+    let is_go = [".go.buildinfo", ".note.go.buildid"].iter().any(|name| image.section(name).is_some());
+    let merged = image.section(".data.rel.ro").filter(|_| is_go).ok_or(Error::NotGo)?;
+    let mut places = Vec::new();
+    image.scan(&merged, 0..merged.size, |start, piece| {
+        let words = piece.as_chunks::<8>().0.iter().zip((start..).step_by(8));
+        let starts = words.filter(|(word, _)| word[..6] == FIRST[..] && matches!(word[6], 1 | 4) && word[7] == 8);
+        places.extend(starts.map(|(_, at)| at).take(MAX_CANDIDATES.saturating_sub(places.len())));
+    })?;
+    let rest = |at: u64| Section { address: merged.address.wrapping_add(at), offset: merged.offset + at, size: merged.size - at, ..merged };
+    Ok(places.into_iter().map(rest).collect())
+}
+
+/// How a table begins: its magic and two zeros, and then the smallest instruction (1 or 4 bytes) and the size of pointers.
+const FIRST: [u8; 6] = [0xf1, 0xff, 0xff, 0xff, 0, 0];
+/// A real executable has one.
+const MAX_CANDIDATES: usize = 8;
+
 impl<'a> Header<'a> {
-    pub(super) fn find(image: &Image<'a>) -> Result<Self, Error> {
-        let section = image.section(".gopclntab").ok_or(Error::NotGo)?;
+    /// The table at the beginning of a section.
+    pub(super) fn read(image: &Image<'a>, section: Section<'a>) -> Result<Self, Error> {
         let address = section.address;
         let broken = |what| Error::Malformed { what, address };
         let head = image.read(section.offset, HEADER.min(section.size)).map_err(|refusal| refusal.at(address))?;

@@ -5,7 +5,7 @@
 use super::{
     Error, Kind, Type,
     image::Image,
-    module::{Links, Module},
+    module::{Links, List, Module},
 };
 
 /// A defined type and the type of pointers to it.
@@ -24,9 +24,9 @@ pub(super) fn find<'e, const N: usize>(
 ) -> Result<[Option<Named<'e>>; N], Error> {
     let mut found = [None; N];
     match module.links {
-        Links::Listed => {
+        Links::Listed { types, .. } => {
             for (slot, wanted) in found.iter_mut().zip(wanted) {
-                *slot = find_listed(image, module, wanted)?;
+                *slot = find_listed(image, module, types, wanted)?;
             }
         }
         Links::Walked { types_size, .. } => walk(image, module, types_size, |pointer| {
@@ -42,12 +42,15 @@ pub(super) fn find<'e, const N: usize>(
     Ok(found)
 }
 
-/// Searches the section `.typelink`, whose offsets are sorted by the strings of the types.
-fn find_listed<'e>(image: &'e Image<'e>, module: &'e Module, (package, name): (&str, &str)) -> Result<Option<Named<'e>>, Error> {
-    let Some(section) = image.section(".typelink") else { return Ok(None) };
-    let count = section.size / 4;
+/// Searches the list of offsets, which are sorted by the strings of the types.
+fn find_listed<'e>(
+    image: &'e Image<'e>,
+    module: &'e Module,
+    List { address, count }: List,
+    (package, name): (&str, &str),
+) -> Result<Option<Named<'e>>, Error> {
     let linked = |index: u64| {
-        let offset = image.int(section.address.wrapping_add(4 * index))?;
+        let offset = image.int(address.wrapping_add(4 * index))?;
         Type::at(image, module, module.types.wrapping_add(u64::from(offset)))
     };
     let pointer_name = format!("*{name}");

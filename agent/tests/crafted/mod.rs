@@ -258,9 +258,9 @@ impl Crafted {
         let end_of_types = DATA + self.data.len() as u64;
         self.links.sort();
         let links: Vec<u8> = self.links.iter().flat_map(|(_, offset)| offset.to_le_bytes()).collect();
-        self.section(".typelink", &links);
+        let (type_links, type_count) = (self.section(".typelink", &links), self.links.len() as u64);
         let itabs: Vec<u8> = self.itabs.iter().flat_map(|itab| itab.to_le_bytes()).collect();
-        self.section(".itablink", &itabs);
+        let (itab_links, itab_count) = (self.section(".itablink", &itabs), self.itabs.len() as u64);
         self.section(".go.buildinfo", &build_info());
         self.section(".note.go.buildid", &[&[4, 0, 0, 0, 7, 0, 0, 0, 4, 0, 0, 0][..], b"Go\0\0", b"a/b/c/d"].concat());
         self.code.sort_by_key(|code| code.address);
@@ -272,6 +272,8 @@ impl Crafted {
         for (offset, word) in [(0, table), (160, text), (168, end), (176, text), (184, end), (296, DATA), (304, end_of_types)] {
             module[offset / 8] = word;
         }
+        // As of Go 1.26.
+        module[360 / 8..][..6].copy_from_slice(&[type_links, type_count, type_count, itab_links, itab_count, itab_count]);
         self.section(".go.module", &module.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
     }
 
