@@ -81,6 +81,8 @@ pub enum News {
     Disbelieved(Disbelief),
     /// What is watched changed.
     Status(Status),
+    /// There is nothing more for the moment.
+    Pause,
     /// The agent looked at itself: fine, or what is wrong.
     Checked(Check, Option<String>),
     /// What was wrong was put right, and something may have gone unseen meanwhile.
@@ -194,6 +196,7 @@ impl<F: FnMut(News)> Daemon<F> {
             for pid in gone {
                 self.gone(pid);
             }
+            (self.tell)(News::Pause);
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
                 let counts = self.count()?;

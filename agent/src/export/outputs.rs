@@ -28,12 +28,17 @@ impl Outputs {
 
     /// Hands on an event as a line of JSON, newline included, and never waits: what finds no room is dropped and counted. `cause` is the
     /// kernel's time of what led to it.
-    pub fn send(&self, line: Vec<u8>, cause: Timestamp, weight: Weight) {
+    pub fn send(&self, line: &[u8], cause: Timestamp, weight: Weight) {
         // First, because it may last longer: an event that only one of them has when the agent is killed should be there.
         if let Some(webhook) = &self.webhook {
-            webhook.send(line.clone(), weight);
+            webhook.send(line.to_vec(), weight);
         }
         self.lines.send(line, cause, weight);
+    }
+
+    /// There is nothing more for the moment: what was handed on goes out.
+    pub fn flush(&self) {
+        self.lines.flush();
     }
 
     /// Writes out what waits; true if all of it was handled in this time.

@@ -90,6 +90,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
                 }
             }
             News::Status(status) => self.status(&status),
+            News::Pause => self.outputs.flush(),
             News::Checked(check, failure) => self.health.checked(check, failure),
             News::Mended(check) => self.health.metrics().mended(check),
         }
@@ -114,7 +115,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             }
             event.mark_policy();
         }
-        self.outputs.send(event.to_line(), verdict.cause(), Weight::of(verdict));
+        self.outputs.send(&event.to_line(), verdict.cause(), Weight::of(verdict));
     }
 
     fn counts(&mut self, counts: Counts) {

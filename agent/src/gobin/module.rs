@@ -74,20 +74,19 @@ impl Module {
             return Ok(None);
         }
         let types = at(TYPES)?;
-        let (end_of_types, links) = match listed(image, address)? {
-            Some(links) => (at(ETYPES)?, links),
-            None => {
-                let types_size = image.word(address.wrapping_add(ETYPES))?;
-                let start = types.wrapping_add(image.word(address.wrapping_add(ITABS_127))?);
-                let end = start.wrapping_add(image.word(address.wrapping_add(ITABS_SIZE_127))?);
-                let end_of_types = at(ETYPES_127)?;
-                let ordered = types.checked_add(types_size).is_some_and(|t| t <= start) && start <= end && end <= end_of_types;
-                // Where a linker other than Go's has not put it into a larger one.
-                if image.section(".go.type").is_some_and(|s| s.address != types) || !ordered {
-                    return Ok(None);
-                }
-                (end_of_types, Links::Walked { types_size, itabs: (start, end) })
+        let (end_of_types, links) = if let Some(links) = listed(image, address)? {
+            (at(ETYPES)?, links)
+        } else {
+            let types_size = image.word(address.wrapping_add(ETYPES))?;
+            let start = types.wrapping_add(image.word(address.wrapping_add(ITABS_127))?);
+            let end = start.wrapping_add(image.word(address.wrapping_add(ITABS_SIZE_127))?);
+            let end_of_types = at(ETYPES_127)?;
+            let ordered = types.checked_add(types_size).is_some_and(|t| t <= start) && start <= end && end <= end_of_types;
+            // Where a linker other than Go's has not put it into a larger one.
+            if image.section(".go.type").is_some_and(|s| s.address != types) || !ordered {
+                return Ok(None);
             }
+            (end_of_types, Links::Walked { types_size, itabs: (start, end) })
         };
         let size = end_of_types.checked_sub(types).filter(|size| *size > 0);
         let mapped = size.is_some_and(|size| image.file_offset(types, size).is_some());

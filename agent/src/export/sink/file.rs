@@ -108,14 +108,16 @@ impl Place for FilePlace {
         self.open_to_append()
     }
 
-    fn before_a_line(&mut self, out: &File, length: usize, now: Instant) -> Option<Opened<File>> {
-        if self.rotation.max_size == 0 || self.failed.is_some_and(|failed| now.duration_since(failed) < AGAIN) {
-            return None;
+    fn prepare(&mut self, out: &File, length: usize, now: Instant) -> (Option<Opened<File>>, usize) {
+        let max_size = self.rotation.max_size;
+        if max_size == 0 || self.failed.is_some_and(|failed| now.duration_since(failed) < AGAIN) {
+            return (None, usize::MAX);
         }
         // Asked of the file each time: logrotate's `copytruncate` empties it, and an editor may add to it.
-        let metadata = out.metadata().ok().filter(Metadata::is_file)?;
-        if metadata.len() == 0 || metadata.len() + length as u64 <= self.rotation.max_size {
-            return None;
+        let Some(metadata) = out.metadata().ok().filter(Metadata::is_file) else { return (None, usize::MAX) };
+        let room = |size: u64| usize::try_from(max_size.saturating_sub(size)).unwrap_or(usize::MAX);
+        if metadata.len() == 0 || metadata.len() + length as u64 <= max_size {
+            return (None, room(metadata.len()));
         }
         match self.rotate(&metadata) {
             Ok(opened) => {
@@ -123,7 +125,7 @@ impl Place for FilePlace {
                 if self.failed.take().is_some() {
                     tracing::info!("{} could be put aside at last, and a new one is written", self.path.display());
                 }
-                Some(opened)
+                (Some(opened), room(0))
             }
             Err(error) => {
                 self.metrics.failed.inc();
@@ -133,7 +135,7 @@ impl Place for FilePlace {
                         self.path.display()
                     );
                 }
-                None
+                (None, usize::MAX)
             }
         }
     }

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::file::FilePlace;
-use self::queue::{Line, Next, Queue};
+use self::queue::{Next, Queue};
 use self::writer::{Opened, Place, Writer};
 use super::Weight;
 use super::metrics::{SinkKind, SinkMetrics};
@@ -89,13 +89,18 @@ impl Sink {
     }
 
     /// Queues a line, newline included; drops and counts it where there is no room. `cause` is the kernel's time of what led to it. What is
-    /// an alarm is written before what is not.
-    pub fn send(&self, line: Vec<u8>, cause: Timestamp, weight: Weight) {
+    /// an alarm is written at once and before what is not; for the rest see [`Self::flush`].
+    pub fn send(&self, line: &[u8], cause: Timestamp, weight: Weight) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if !self.queue.push(Line { bytes: line, cause }, weight) {
+        if !self.queue.push(line, cause, weight) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.metrics.dropped.inc();
         }
+    }
+
+    /// Has written what was queued. To be called when there is nothing more to send for the moment.
+    pub fn flush(&self) {
+        self.queue.flush();
     }
 
     /// What tells this sink to open its file anew.
@@ -125,17 +130,20 @@ impl Sink {
         let (waiting, renewal) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (left, renew, counters) = (Arc::clone(&waiting), Arc::clone(&renewal), metrics.clone());
         thread::spawn(move || {
-            while let Some(next) = items.next() {
+            let mut done = None;
+            while let Some(next) = items.next(done.take()) {
                 if renew.swap(false, Ordering::Relaxed) {
                     writer.renew();
                 }
-                let Next::Line(line) = next else { continue };
-                if writer.write(&line.bytes, Instant::now()) {
-                    counters.written_after(Duration::from_nanos(now().0.saturating_sub(line.cause.0)));
-                } else {
-                    counters.dropped.inc();
+                let Next::Lines(chunk) = next else { continue };
+                let written = writer.write(&chunk, Instant::now());
+                let time = now().0;
+                for (_, cause) in &chunk.lines[..written] {
+                    counters.written_after(Duration::from_nanos(time.saturating_sub(cause.0)));
                 }
-                left.fetch_sub(1, Ordering::Relaxed);
+                counters.dropped.inc_by((chunk.lines.len() - written) as u64);
+                left.fetch_sub(chunk.lines.len() as u64, Ordering::Relaxed);
+                done = Some(chunk);
             }
             // Nobody listens any more if the deadline has passed.
             let _ = finished.send(());
@@ -171,8 +179,8 @@ impl Place for Stdout {
         Ok(Opened { out: io::stdout().as_fd().try_clone_to_owned()?.into(), broken_line: None })
     }
 
-    fn before_a_line(&mut self, _: &File, _: usize, _: Instant) -> Option<Opened<File>> {
-        None
+    fn prepare(&mut self, _: &File, _: usize, _: Instant) -> (Option<Opened<File>>, usize) {
+        (None, usize::MAX)
     }
 
     fn is_renewed(&self, _: &File) -> bool {

@@ -1,4 +1,6 @@
 //! Lines that wait for a slow sink: bounded in number and in bytes, and those that matter most neither wait behind the others nor for room.
+//!
+//! They wait in chunks, so that a line is neither an allocation nor a lock for itself, and the sink's thread is woken for many at once.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,20 +12,38 @@ use crate::observation::Timestamp;
 pub(super) const LINES: usize = 8192;
 /// Bytes of them. Callers choose how long lines are, and the agent must not grow by what they choose.
 pub(super) const BYTES: usize = 8 << 20;
+/// Bytes of a chunk; a longer line has one of its own.
+const CHUNK: usize = 64 << 10;
 
-/// One event.
-#[derive(Debug)]
-pub(super) struct Line {
+/// Lines, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
-    /// The kernel's time of what led to it.
-    pub(super) cause: Timestamp,
+    /// Where each line ends, and the kernel's time of what led to it.
+    pub(super) lines: Vec<(usize, Timestamp)>,
+}
+
+impl Chunk {
+    fn has_room(&self, length: usize) -> bool {
+        self.bytes.is_empty() || self.bytes.len() + length <= CHUNK
+    }
+
+    fn push(&mut self, line: &[u8], cause: Timestamp) {
+        self.bytes.extend_from_slice(line);
+        self.lines.push((self.bytes.len(), cause));
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+    }
 }
 
 /// What the sink's thread has to do next.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Write this line.
-    Line(Line),
+    /// Write these lines.
+    Lines(Chunk),
     /// Nothing but a look at whether the file is to be opened anew.
     Wake,
 }
@@ -39,27 +59,51 @@ pub(super) struct Queue {
 struct State {
     alarms: Lane,
     usual: Lane,
+    /// A chunk that was written, to be filled again.
+    spare: Option<Chunk>,
+    /// Lines wait that nobody was woken for.
+    untold: bool,
     wake: bool,
     closed: bool,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    lines: VecDeque<Line>,
+    chunks: VecDeque<Chunk>,
+    lines: usize,
     bytes: usize,
 }
 
 impl Queue {
-    /// Adds a line; false if there is no room for it.
-    pub(super) fn push(&self, line: Line, weight: Weight) -> bool {
+    /// Adds a line; false if there is no room for it. An alarm wakes the sink's thread at once, the others when [`Self::flush`] is called, or
+    /// a chunk is full.
+    pub(super) fn push(&self, line: &[u8], cause: Timestamp, weight: Weight) -> bool {
         let mut state = self.state();
-        let taken = match weight {
-            Weight::Alarm => state.alarms.push(line),
-            Weight::Usual => state.usual.push(line),
-        };
+        let State { alarms, usual, spare, .. } = &mut *state;
+        let own = if weight == Weight::Alarm { alarms } else { usual };
+        if !own.has_room(line.len()) {
+            return false;
+        }
+        let is_full = own.push(line, cause, spare);
+        state.untold = true;
+        if is_full || weight == Weight::Alarm {
+            self.tell(state);
+        }
+        true
+    }
+
+    /// Wakes the sink's thread if lines wait.
+    pub(super) fn flush(&self) {
+        let state = self.state();
+        if state.untold {
+            self.tell(state);
+        }
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        state.untold = false;
         drop(state);
         self.changed.notify_one();
-        taken
     }
 
     /// Lets the sink's thread look at whether the file is to be opened anew.
@@ -74,18 +118,22 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits for what is next, alarms first; `None` after the last line of a queue that is closed.
-    pub(super) fn next(&self) -> Option<Next> {
+    /// Waits for what is next, alarms first; `None` after the last line of a queue that is closed. Takes back the chunk before.
+    pub(super) fn next(&self, written: Option<Chunk>) -> Option<Next> {
         let mut state = self.state();
+        if let Some(mut chunk) = written.filter(|chunk| chunk.bytes.capacity() <= 2 * CHUNK) {
+            chunk.clear();
+            state.spare = Some(chunk);
+        }
         loop {
-            if let Some(line) = state.alarms.pop() {
-                return Some(Next::Line(line));
+            if let Some(chunk) = state.alarms.pop() {
+                return Some(Next::Lines(chunk));
             }
             if std::mem::take(&mut state.wake) {
                 return Some(Next::Wake);
             }
-            if let Some(line) = state.usual.pop() {
-                return Some(Next::Line(line));
+            if let Some(chunk) = state.usual.pop() {
+                return Some(Next::Lines(chunk));
             }
             if state.closed {
                 return None;
@@ -100,20 +148,30 @@ impl Queue {
 }
 
 impl Lane {
-    fn push(&mut self, line: Line) -> bool {
-        // One line always finds room: the longest event is shorter than what may wait.
-        let fits = self.lines.is_empty() || (self.lines.len() < LINES && self.bytes + line.bytes.len() <= BYTES);
-        if fits {
-            self.bytes += line.bytes.len();
-            self.lines.push_back(line);
-        }
-        fits
+    /// One line always finds room: the longest event is shorter than what may wait.
+    fn has_room(&self, length: usize) -> bool {
+        self.lines == 0 || (self.lines < LINES && self.bytes + length <= BYTES)
     }
 
-    fn pop(&mut self) -> Option<Line> {
-        let line = self.lines.pop_front()?;
-        self.bytes -= line.bytes.len();
-        Some(line)
+    /// True if this line began another chunk than the first.
+    fn push(&mut self, line: &[u8], cause: Timestamp, spare: &mut Option<Chunk>) -> bool {
+        let is_new = self.chunks.back().is_none_or(|chunk| !chunk.has_room(line.len()));
+        if is_new {
+            self.chunks.push_back(spare.take().unwrap_or_default());
+        }
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.push(line, cause);
+        }
+        self.lines += 1;
+        self.bytes += line.len();
+        is_new && self.chunks.len() > 1
+    }
+
+    fn pop(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.lines -= chunk.lines.len();
+        self.bytes -= chunk.bytes.len();
+        Some(chunk)
     }
 }
 
@@ -121,12 +179,19 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn line(length: usize) -> Line {
-        Line { bytes: vec![b'x'; length], cause: Timestamp::default() }
+    fn taken(queue: &Queue, length: usize, weight: Weight) -> usize {
+        let line = vec![b'x'; length];
+        (0..10_000).filter(|_| queue.push(&line, Timestamp::default(), weight)).count()
     }
 
-    fn taken(queue: &Queue, length: usize, weight: Weight) -> usize {
-        (0..10_000).filter(|_| queue.push(line(length), weight)).count()
+    fn next(queue: &Queue) -> Vec<usize> {
+        match queue.next(None) {
+            Some(Next::Lines(chunk)) => {
+                let starts = std::iter::once(0).chain(chunk.lines.iter().map(|(end, _)| *end));
+                starts.zip(&chunk.lines).map(|(start, (end, _))| end - start).collect()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -134,26 +199,47 @@ mod tests {
         let queue = Queue::default();
         assert_eq!(taken(&queue, 10, Weight::Usual), LINES);
         assert_eq!(taken(&queue, 20, Weight::Alarm), LINES);
-        let next = || match queue.next() {
-            Some(Next::Line(line)) => line.bytes.len(),
-            other => panic!("{other:?}"),
-        };
-        assert!((0..LINES).all(|_| next() == 20));
-        assert_eq!(next(), 10);
-        assert!(queue.push(line(20), Weight::Alarm));
+        let mut alarms = 0;
+        while alarms < LINES {
+            let lines = next(&queue);
+            assert!(lines.iter().all(|length| *length == 20));
+            alarms += lines.len();
+        }
+        let mut usual = next(&queue).len();
+        assert!(queue.push(&[b'x'; 20], Timestamp::default(), Weight::Alarm));
+        assert_eq!(next(&queue), [20]);
         queue.wake();
-        assert_eq!(next(), 20);
-        assert!(matches!(queue.next(), Some(Next::Wake)));
+        assert!(matches!(queue.next(None), Some(Next::Wake)));
         queue.close();
-        assert_eq!((1..LINES).filter(|_| next() == 10).count(), LINES - 1);
-        assert!(queue.next().is_none());
+        while usual < LINES {
+            let lines = next(&queue);
+            assert!(lines.iter().all(|length| *length == 10));
+            usual += lines.len();
+        }
+        assert!(queue.next(None).is_none());
     }
 
     #[test]
     fn long_lines_do_not_make_the_agent_grow() {
         let queue = Queue::default();
         assert_eq!(taken(&queue, 64 << 10, Weight::Usual), BYTES >> 16);
-        assert!(queue.push(line(BYTES + 1), Weight::Alarm));
-        assert!(!queue.push(line(1), Weight::Alarm));
+        assert!(queue.push(&vec![b'x'; BYTES + 1], Timestamp::default(), Weight::Alarm));
+        assert!(!queue.push(b"x", Timestamp::default(), Weight::Alarm));
+    }
+
+    #[test]
+    fn a_chunk_is_filled_again_and_holds_whole_lines() {
+        let queue = Queue::default();
+        let line = vec![b'x'; 1000];
+        (0..200).for_each(|_| assert!(queue.push(&line, Timestamp::default(), Weight::Usual)));
+        let mut written = None;
+        let mut lines = 0;
+        queue.close();
+        while let Some(Next::Lines(chunk)) = queue.next(written.take()) {
+            assert!(chunk.bytes.len() <= CHUNK && chunk.bytes.len() == 1000 * chunk.lines.len());
+            lines += chunk.lines.len();
+            written = Some(chunk);
+        }
+        assert_eq!(lines, 200);
     }
 }

@@ -68,8 +68,9 @@ fn numbers(of: std::ops::Range<u32>) -> Vec<String> {
 
 fn send(sink: &Sink, lines: &[String]) {
     for line in lines {
-        sink.send(line.clone().into_bytes(), Timestamp::default(), Weight::Usual);
+        sink.send(line.as_bytes(), Timestamp::default(), Weight::Usual);
     }
+    sink.flush();
 }
 
 /// Waits until the sink has handled so many lines.
@@ -88,7 +89,7 @@ fn events_are_written_and_counted() {
     let metrics = metrics();
     let sink = Sink::open(&Target::File(folder.file(), NEVER), metrics.clone(), || Timestamp(5_000_000)).unwrap();
     for n in 0..100 {
-        sink.send(format!("{n}\n").into_bytes(), Timestamp(1_000_000), Weight::Usual);
+        sink.send(format!("{n}\n").as_bytes(), Timestamp(1_000_000), Weight::Usual);
     }
     assert!(sink.close(Duration::from_secs(5)));
     let expected: String = std::iter::once("half a li\n".to_owned()).chain((0..100).map(|n| format!("{n}\n"))).collect();
@@ -129,8 +130,8 @@ fn a_sink_that_hangs_is_left_behind() {
             Ok(Opened { out: Self, broken_line: None })
         }
 
-        fn before_a_line(&mut self, _: &Self, _: usize, _: Instant) -> Option<Opened<Self>> {
-            None
+        fn prepare(&mut self, _: &Self, _: usize, _: Instant) -> (Option<Opened<Self>>, usize) {
+            (None, usize::MAX)
         }
 
         fn is_renewed(&self, _: &Self) -> bool {
@@ -141,7 +142,7 @@ fn a_sink_that_hangs_is_left_behind() {
     let sink = Sink::start("test".into(), Hangs, metrics.clone(), Timestamp::default).unwrap();
     let sent = queue::LINES as u64 + 100;
     for _ in 0..sent {
-        sink.send(b"{}\n".to_vec(), Timestamp::default(), Weight::Usual);
+        sink.send(b"{}\n", Timestamp::default(), Weight::Usual);
     }
     // Nothing waits for a renewal either.
     sink.renewer().renew();

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
+use super::queue::Chunk;
+
 /// After a failure lines are dropped for this long; then it is tried again, a file opened anew.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
@@ -14,8 +16,9 @@ pub(super) trait Place {
     /// Opens it, for the first time or anew.
     fn open(&mut self) -> io::Result<Opened<Self::Out>>;
 
-    /// Called before each line, of so many bytes: what is to be written to from now on, if that is another.
-    fn before_a_line(&mut self, out: &Self::Out, length: usize, now: Instant) -> Option<Opened<Self::Out>>;
+    /// Called before lines are written, of which the first has so many bytes: what is to be written to from now on, if that is another, and how
+    /// many bytes have room there. The first line is written also if it has none.
+    fn prepare(&mut self, out: &Self::Out, length: usize, now: Instant) -> (Option<Opened<Self::Out>>, usize);
 
     /// Whether to open it anew when somebody says that it was moved away: a pipe was not.
     fn is_renewed(&self, out: &Self::Out) -> bool;
@@ -50,21 +53,17 @@ impl<P: Place> Writer<P> {
         Ok(Self { name, place, out: Some(opened.out), broken_line, failed: None, dropped: 0 })
     }
 
-    /// Writes a line, newline included; false if it was dropped.
-    pub(super) fn write(&mut self, line: &[u8], now: Instant) -> bool {
+    /// Writes lines, and says how many of them, from the first on; the rest was dropped.
+    pub(super) fn write(&mut self, chunk: &Chunk, now: Instant) -> usize {
         if self.failed.is_some_and(|failed| now.duration_since(failed) < RETRY) {
-            self.dropped += 1;
-            return false;
+            self.dropped += chunk.lines.len() as u64;
+            return 0;
         }
-        match self.try_write(line, now) {
-            Ok(()) => {
-                if self.failed.take().is_some() {
-                    tracing::info!("events are written to {} again; {} were dropped", self.name, self.dropped);
-                    self.dropped = 0;
-                }
-                true
-            }
-            Err(error) => {
+        let mut done = 0;
+        while done < chunk.lines.len() {
+            let (written, result) = self.try_write(chunk, done, now);
+            done += written;
+            if let Err(error) = result {
                 if self.failed.is_none() {
                     tracing::error!(
                         "cannot write events to {}: {error}; they are dropped and counted, and it is tried again every second",
@@ -73,10 +72,15 @@ impl<P: Place> Writer<P> {
                 }
                 self.out = None;
                 self.failed = Some(now);
-                self.dropped += 1;
-                false
+                self.dropped += (chunk.lines.len() - done) as u64;
+                return done;
+            }
+            if self.failed.take().is_some() {
+                tracing::info!("events are written to {} again; {} were dropped", self.name, self.dropped);
+                self.dropped = 0;
             }
         }
+        done
     }
 
     /// Opens the place anew, since somebody says that it was moved away. If that fails what was open goes on to be written: no event is lost
@@ -100,34 +104,50 @@ impl<P: Place> Writer<P> {
         self.out = Some(opened.out);
     }
 
-    fn try_write(&mut self, line: &[u8], now: Instant) -> io::Result<()> {
-        let next = match &self.out {
-            Some(out) => self.place.before_a_line(out, line.len(), now),
-            None => Some(self.place.open()?),
+    /// Writes as many lines as have room, from the line `first` on; how many of them are whole.
+    fn try_write(&mut self, chunk: &Chunk, first: usize, now: Instant) -> (usize, io::Result<()>) {
+        let start = first.checked_sub(1).map_or(0, |before| chunk.lines[before].0);
+        let length = chunk.lines[first].0 - start;
+        let (next, room) = match &self.out {
+            Some(out) => self.place.prepare(out, length, now),
+            None => match self.place.open() {
+                Ok(opened) => (Some(opened), length),
+                Err(error) => return (0, Err(error)),
+            },
         };
         if let Some(opened) = next {
             self.take(opened);
         }
         // It is there: a place that could not be opened was an error.
-        let Some(out) = &mut self.out else { return Err(ErrorKind::NotConnected.into()) };
+        let Some(out) = &mut self.out else { return (0, Err(ErrorKind::NotConnected.into())) };
         if self.broken_line {
-            out.write_all(b"\n")?;
+            if let Err(error) = out.write_all(b"\n") {
+                return (0, Err(error));
+            }
             self.broken_line = false;
         }
-        let mut rest = line;
-        while !rest.is_empty() {
-            match out.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    rest = &rest[written..];
-                    self.broken_line = !rest.is_empty();
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let count = chunk.lines[first..].partition_point(|(end, _)| end - start <= room).max(1);
+        let end = chunk.lines[first + count - 1].0;
+        let (written, result) = write_all(out, &chunk.bytes[start..end]);
+        let whole = chunk.lines[first..first + count].partition_point(|(end, _)| end - start <= written);
+        let ends_a_line = written == 0 || chunk.lines[first..].get(whole.wrapping_sub(1)).is_some_and(|(end, _)| end - start == written);
+        self.broken_line = !ends_a_line;
+        (whole, result)
     }
+}
+
+/// Writes all bytes, and says how many were written also if not all could be.
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match out.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 #[cfg(test)]
@@ -136,6 +156,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::observation::Timestamp;
 
     /// What the next writes do: take so many bytes, or fail.
     #[derive(Clone, Default)]
@@ -166,8 +187,8 @@ mod tests {
             Ok(Opened { out: self.clone(), broken_line })
         }
 
-        fn before_a_line(&mut self, _: &Self, _: usize, _: Instant) -> Option<Opened<Self>> {
-            None
+        fn prepare(&mut self, _: &Self, _: usize, _: Instant) -> (Option<Opened<Self>>, usize) {
+            (None, usize::MAX)
         }
 
         fn is_renewed(&self, _: &Self) -> bool {
@@ -203,9 +224,42 @@ mod tests {
             let start = Instant::now();
             let after = [Duration::ZERO, RETRY / 2, RETRY, RETRY + RETRY / 4];
             let lines = ["one\n", "two\n", "three\n", "four\n"];
-            let result: Vec<bool> = lines.iter().zip(after).map(|(line, after)| writer.write(line.as_bytes(), start + after)).collect();
+            let result: Vec<bool> =
+                lines.iter().zip(after).map(|(line, after)| writer.write(&chunk(&[line]), start + after) == 1).collect();
             assert_eq!(result, *kept, "{shown}");
             assert_eq!(String::from_utf8(out.written.lock().unwrap().clone()).unwrap(), *expected, "{shown}");
+        }
+    }
+
+    fn chunk(lines: &[&str]) -> Chunk {
+        let mut chunk = Chunk::default();
+        for line in lines {
+            chunk.bytes.extend(line.bytes());
+            chunk.lines.push((chunk.bytes.len(), Timestamp::default()));
+        }
+        chunk
+    }
+
+    #[test]
+    fn of_lines_that_are_written_at_once_those_before_a_failure_are_whole() {
+        // Bytes that are written before the disk is full, and what is written and counted then; the next line comes later.
+        for (room, whole, expected) in [
+            (0, 0, "next\n"),
+            (2, 0, "on\nnext\n"),
+            (4, 1, "one\nnext\n"),
+            (6, 1, "one\ntw\nnext\n"),
+            (8, 2, "one\ntwo\nnext\n"),
+            (13, 2, "one\ntwo\nthree\nnext\n"),
+        ] {
+            for looks_back in [false, true] {
+                let next = if room == 0 { vec![Err(full())] } else { vec![Ok(room), Err(full())] };
+                let out = Fickle { next: Arc::new(Mutex::new(next.into())), looks_back, ..Fickle::default() };
+                let mut writer = Writer::open("test".into(), out.clone()).unwrap();
+                let start = Instant::now();
+                assert_eq!(writer.write(&chunk(&["one\n", "two\n", "three\n"]), start), whole, "{room}");
+                assert_eq!(writer.write(&chunk(&["next\n"]), start + RETRY), 1);
+                assert_eq!(String::from_utf8(out.written.lock().unwrap().clone()).unwrap(), expected, "{room}");
+            }
         }
     }
 }

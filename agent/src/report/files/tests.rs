@@ -144,7 +144,7 @@ fn files_that_an_agent_put_aside_are_read_in_the_order_of_time_and_once() {
     let target = Target::File(folder.0.join("events.jsonl"), Rotation { max_size: 4000, max_files: 0 });
     let sink = Sink::open(&target, metrics.clone(), Timestamp::default).unwrap();
     for id in 0..500 {
-        sink.send(event(&format!("{id:06}")).into_bytes(), Timestamp::default(), Weight::Usual);
+        sink.send(event(&format!("{id:06}")).as_bytes(), Timestamp::default(), Weight::Usual);
     }
     assert!(sink.close(Duration::from_secs(5)));
     let sources = sources(&folder.0).unwrap();
