@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use kubewitness::{causes::in_one_line, cli::Cli};
 
+/// musl's own allocator gives memory back to the kernel and asks for it again all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.log();

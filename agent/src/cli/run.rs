@@ -141,6 +141,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         read_clock,
         counts: Counts::default(),
         attempts: Attempts::default(),
+        line: Vec::new(),
     };
     let options = Options {
         port: args.ports.kubelet_port,

@@ -39,6 +39,8 @@ pub struct Recorder<C> {
     pub counts: Counts,
     /// What the log tells of processes that are not believed.
     pub attempts: Attempts,
+    /// The last line that was written, whose room the next one takes.
+    pub line: Vec<u8>,
 }
 
 /// How often the log tells that a process is not believed: several clusters on a machine are each other's all day.
@@ -115,7 +117,8 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             }
             event.mark_policy();
         }
-        self.outputs.send(&event.to_line(), verdict.cause(), Weight::of(verdict));
+        event.write_line(&mut self.line);
+        self.outputs.send(&self.line, verdict.cause(), Weight::of(verdict));
     }
 
     fn counts(&mut self, counts: Counts) {

@@ -1,6 +1,8 @@
 //! The annotations of an event: the check in the kubelet's own words, and what was made of it.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use crate::exchange::{Caller, Exchange, Gap, LocalCaller, Place};
 use crate::judge::{Backing, Finding, Judgement, Verdict, WhatIf};
@@ -15,25 +17,53 @@ pub(super) const AUDIT_POLICY: &str = "kubewitness.dev/audit-policy";
 /// More refused requests of this caller may follow that have no events.
 pub(super) const REFUSED_EVENTS: &str = "kubewitness.dev/refused-events";
 
-pub(super) fn annotations(verdict: &Verdict, node: &str) -> BTreeMap<&'static str, String> {
+/// Keys and values, in the order of the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Annotations<'a>(Vec<(&'static str, Cow<'a, str>)>);
+
+impl Annotations<'_> {
+    /// Adds one that is not there.
+    pub(super) fn insert(&mut self, key: &'static str, value: &'static str) {
+        let place = self.0.partition_point(|(before, _)| *before < key);
+        self.0.insert(place, (key, value.into()));
+    }
+
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == key)
+    }
+}
+
+impl Serialize for Annotations<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+pub(super) fn annotations<'a>(verdict: &'a Verdict, node: &'a str) -> Annotations<'a> {
     let exchange = &verdict.exchange;
     let judgement = &verdict.judgement;
     let last = exchange.checks.last();
     let all = [
-        ("authorization.k8s.io/decision", last.and_then(decision).map(str::to_owned)),
-        ("authorization.k8s.io/reason", last.and_then(|check| check.reason.known()).map(str::to_owned)),
-        ("kubewitness.dev/access", Some(judgement.access.kind().as_str().to_owned())),
-        ("kubewitness.dev/caller", caller(&exchange.caller)),
-        ("kubewitness.dev/checks", (!exchange.checks.is_empty()).then(|| checks(&exchange.checks))),
-        (COMPLETENESS, completeness(exchange)),
-        ("kubewitness.dev/endpoint", Some(judgement.endpoint.label().to_owned())),
-        ("kubewitness.dev/findings", (!judgement.findings.is_empty()).then(|| join(judgement.findings.iter().map(Finding::id)))),
-        ("kubewitness.dev/granted-by", granted_by(judgement)),
-        ("kubewitness.dev/node", Some(node.to_owned())),
-        ("kubewitness.dev/transport", Some(judgement.transport.as_str().to_owned())),
-        ("kubewitness.dev/without-nodes-proxy", without_nodes_proxy(judgement)),
+        ("authorization.k8s.io/decision", last.and_then(decision).map(Cow::from)),
+        ("authorization.k8s.io/reason", last.and_then(|check| check.reason.known()).map(Cow::from)),
+        ("kubewitness.dev/access", Some(judgement.access.kind().as_str().into())),
+        ("kubewitness.dev/caller", caller(&exchange.caller).map(Cow::from)),
+        ("kubewitness.dev/checks", (!exchange.checks.is_empty()).then(|| checks(&exchange.checks).into())),
+        (COMPLETENESS, completeness(exchange).map(Cow::from)),
+        ("kubewitness.dev/endpoint", Some(judgement.endpoint.label().into())),
+        ("kubewitness.dev/findings", (!judgement.findings.is_empty()).then(|| join(judgement.findings.iter().map(Finding::id)).into())),
+        ("kubewitness.dev/granted-by", granted_by(judgement).map(Cow::from)),
+        ("kubewitness.dev/node", Some(node.into())),
+        ("kubewitness.dev/transport", Some(judgement.transport.as_str().into())),
+        ("kubewitness.dev/without-nodes-proxy", without_nodes_proxy(judgement).map(Cow::from)),
     ];
-    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    let mut present = Vec::with_capacity(all.len() + 2);
+    present.extend(all.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    Annotations(present)
 }
 
 /// The API server's word for it (k8s.io/apiserver/pkg/endpoints/filters/authorization.go); it has none for an error.
@@ -47,16 +77,18 @@ fn decision(check: &Check) -> Option<&'static str> {
 
 /// `get nodes/pods=no-opinion get nodes/proxy=allow`
 fn checks(checks: &[Check]) -> String {
-    let word = |check: &Check| {
+    let mut words = String::with_capacity(64);
+    for check in checks {
         let answer = match check.decision {
             Decision::Deny => "deny",
             Decision::Allow => "allow",
             Decision::NoOpinion => "no-opinion",
             Decision::Error => "error",
         };
-        format!("{} nodes/{}={answer}", shown(&check.verb), shown(&check.subresource))
-    };
-    checks.iter().map(word).collect::<Vec<_>>().join(" ")
+        let space = if words.is_empty() { "" } else { " " };
+        words.extend([space, shown(&check.verb), " nodes/", shown(&check.subresource), "=", answer]);
+    }
+    words
 }
 
 fn shown(text: &Text) -> &str {

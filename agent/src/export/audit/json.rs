@@ -7,14 +7,14 @@ use serde_json::ser::{Formatter, Serializer};
 
 use crate::inert::obeyed;
 
-pub(super) fn line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = Vec::with_capacity(2048);
+/// Writes a line in the place of what is in `line`, newline included.
+pub(super) fn write_line(value: &impl Serialize, line: &mut Vec<u8>) {
+    line.clear();
     // Writing to memory does not fail, and the event has only string keys; were it otherwise, half a line must not leave.
-    if value.serialize(&mut Serializer::with_formatter(&mut line, Inert)).is_err() {
+    if value.serialize(&mut Serializer::with_formatter(&mut *line, Inert)).is_err() {
         line.clear();
     }
     line.push(b'\n');
-    line
 }
 
 /// Compact JSON; escapes also what `serde_json` leaves as it is: DEL and the C1 controls, line separators, direction marks.
@@ -22,6 +22,10 @@ struct Inert;
 
 impl Formatter for Inert {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Nearly every text is plain, and this is told of many bytes at once.
+        if fragment.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(obeyed) {
             let character = rest[at..].chars().next().unwrap_or_default();
@@ -38,6 +42,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn line(value: &impl Serialize) -> Vec<u8> {
+        let mut line = b"of before".to_vec();
+        write_line(value, &mut line);
+        line
+    }
 
     #[test]
     fn what_a_terminal_obeys_is_escaped() {

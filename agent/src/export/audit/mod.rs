@@ -2,16 +2,21 @@
 
 mod annotations;
 mod json;
+mod micros;
 #[cfg(test)]
 mod tests;
 
 pub(super) use annotations::{caller, granted_by};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::annotations::Annotations;
+use self::micros::Micros;
 use super::Clock;
 use crate::judge::{Stage, Verdict};
 use crate::kubelet::{Endpoint, Subresource, redact_commands};
@@ -19,10 +24,11 @@ use crate::observation::{Lookup, RequestId, Text, Timestamp, User};
 
 /// An event of `audit.k8s.io/v1` (k8s.io/apiserver/pkg/apis/audit/v1/types.go), as far as it is filled here.
 ///
-/// Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes.
+/// Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes. It borrows from the
+/// verdict what that holds: most events live no longer than it takes to write them down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AuditEvent {
+pub struct AuditEvent<'a> {
     kind: &'static str,
     api_version: &'static str,
     level: &'static str,
@@ -30,20 +36,20 @@ pub struct AuditEvent {
     audit_id: Uuid,
     pub(super) stage: AuditStage,
     #[serde(rename = "requestURI")]
-    request_uri: String,
-    pub(super) verb: String,
+    request_uri: Cow<'a, str>,
+    pub(super) verb: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<UserInfo>,
-    #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
-    source_ips: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    user_agent: String,
-    pub(super) object_ref: ObjectReference,
+    pub(super) user: Option<UserInfo<'a>>,
+    #[serde(rename = "sourceIPs", skip_serializing_if = "Option::is_none")]
+    source_ips: Option<[IpAddr; 1]>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user_agent: &'a str,
+    pub(super) object_ref: ObjectReference<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_status: Option<Status>,
-    request_received_timestamp: String,
-    stage_timestamp: String,
-    annotations: BTreeMap<&'static str, String>,
+    request_received_timestamp: Micros,
+    stage_timestamp: Micros,
+    annotations: Annotations<'a>,
 }
 
 /// How far a request had come: the stages of `audit.k8s.io/v1`.
@@ -76,29 +82,29 @@ impl AuditStage {
 
 /// `authentication.k8s.io/v1` `UserInfo`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct UserInfo {
-    pub(super) username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    uid: String,
+pub(super) struct UserInfo<'a> {
+    pub(super) username: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    uid: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) groups: Vec<String>,
+    pub(super) groups: Vec<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    extra: BTreeMap<&'static str, [String; 1]>,
+    extra: BTreeMap<&'static str, [&'a str; 1]>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ObjectReference {
+pub(super) struct ObjectReference<'a> {
     pub(super) resource: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) namespace: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    uid: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    uid: &'a str,
     api_version: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) subresource: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) subresource: &'a str,
 }
 
 /// `meta/v1` `Status`, of which the API server's log holds these two as well.
@@ -134,7 +140,7 @@ pub struct Auditor {
 
 impl Auditor {
     /// The event of a verdict.
-    pub fn event(&self, verdict: &Verdict, clock: Clock) -> AuditEvent {
+    pub fn event<'a>(&'a self, verdict: &'a Verdict, clock: Clock) -> AuditEvent<'a> {
         let exchange = &verdict.exchange;
         let request = exchange.request.as_ref();
         let check = exchange.checks.last();
@@ -146,19 +152,15 @@ impl Auditor {
             level: "Metadata",
             audit_id: self.audit_id(exchange.id, first_seen(verdict)),
             stage: stage(verdict),
-            request_uri: request.map_or_else(String::new, |request| self.uri(&request.uri)),
-            verb: verb.to_owned(),
+            request_uri: request.map_or_else(Cow::default, |request| self.uri(&request.uri)),
+            verb,
             user: check.map(|check| UserInfo::of(&check.user)),
-            source_ips: request
-                .and_then(|request| request.remote)
-                .map(|remote| remote.ip().to_canonical().to_string())
-                .into_iter()
-                .collect(),
-            user_agent: request.and_then(|request| request.user_agent.known()).unwrap_or_default().to_owned(),
+            source_ips: request.and_then(|request| request.remote).map(|remote| [remote.ip().to_canonical()]),
+            user_agent: request.and_then(|request| request.user_agent.known()).unwrap_or_default(),
             object_ref: self.object_ref(verdict),
             response_status: verdict.judgement.status.map(|code| Status { metadata: Empty {}, code }),
-            request_received_timestamp: micros(clock.wall(begin)),
-            stage_timestamp: micros(clock.wall(verdict.at)),
+            request_received_timestamp: Micros(clock.wall(begin)),
+            stage_timestamp: Micros(clock.wall(verdict.at)),
             annotations: annotations::annotations(verdict, &self.node),
         }
     }
@@ -170,24 +172,24 @@ impl Auditor {
         Uuid::new_v5(&self.namespace, &name)
     }
 
-    fn uri(&self, uri: &Text) -> String {
+    fn uri<'a>(&self, uri: &'a Text) -> Cow<'a, str> {
         let uri = uri.known().unwrap_or_default();
         match self.commands {
-            Commands::Full => uri.to_owned(),
-            Commands::Redacted => redact_commands(uri),
+            Commands::Full => uri.into(),
+            Commands::Redacted => redact_commands(uri).into(),
         }
     }
 
-    fn object_ref(&self, verdict: &Verdict) -> ObjectReference {
+    fn object_ref<'a>(&'a self, verdict: &'a Verdict) -> ObjectReference<'a> {
         let endpoint = &verdict.judgement.endpoint;
         if let Some(target) = endpoint.target() {
             return ObjectReference {
                 resource: "pods",
-                namespace: target.namespace.clone(),
-                name: target.pod.clone(),
-                uid: target.uid.clone().unwrap_or_default(),
+                namespace: &target.namespace,
+                name: &target.pod,
+                uid: target.uid.as_deref().unwrap_or_default(),
                 api_version: "v1",
-                subresource: pod_subresource(endpoint).to_owned(),
+                subresource: pod_subresource(endpoint),
             };
         }
         let check = verdict.exchange.checks.last();
@@ -198,39 +200,46 @@ impl Auditor {
         };
         ObjectReference {
             resource: "nodes",
-            name: check.and_then(|check| check.node.known()).unwrap_or(&self.node).to_owned(),
+            name: check.and_then(|check| check.node.known()).unwrap_or(&self.node),
             api_version: "v1",
-            subresource: asked.or(would_be).unwrap_or_default().to_owned(),
+            subresource: asked.or(would_be).unwrap_or_default(),
             ..ObjectReference::default()
         }
     }
 }
 
-impl AuditEvent {
+impl AuditEvent<'_> {
     /// Says that other events were left out, so that nobody takes the events of this agent for all that was done.
     pub(super) fn mark_policy(&mut self) {
-        self.annotations.insert(annotations::AUDIT_POLICY, "applied".to_owned());
+        self.annotations.insert(annotations::AUDIT_POLICY, "applied");
     }
 
     /// Says that more refused requests of the same caller may follow within the minute and have no events.
     pub(super) fn mark_last(&mut self) {
-        self.annotations.insert(annotations::REFUSED_EVENTS, "withheld".to_owned());
+        self.annotations.insert(annotations::REFUSED_EVENTS, "withheld");
     }
 
     /// Whether something of the request was not seen.
     pub(super) fn is_partial(&self) -> bool {
-        self.annotations.contains_key(annotations::COMPLETENESS)
+        self.annotations.contains(annotations::COMPLETENESS)
     }
 
     /// The event as one line of JSON, newline included. No character that a terminal or a log viewer obeys is in it.
     pub fn to_line(&self) -> Vec<u8> {
-        json::line(self)
+        let mut line = Vec::with_capacity(2048);
+        self.write_line(&mut line);
+        line
+    }
+
+    /// The same, in the place of what is in `line`.
+    pub fn write_line(&self, line: &mut Vec<u8>) {
+        json::write_line(self, line);
     }
 }
 
-impl UserInfo {
-    fn of(user: &User) -> Self {
-        let known = |text: &Text| text.known().unwrap_or_default().to_owned();
+impl<'a> UserInfo<'a> {
+    fn of(user: &'a User) -> Self {
+        let known = |text: &'a Text| text.known().unwrap_or_default();
         let extra = [
             ("authentication.kubernetes.io/credential-id", &user.credential_id),
             ("authentication.kubernetes.io/node-name", &user.node_name),
@@ -242,7 +251,7 @@ impl UserInfo {
             username: known(&user.name),
             uid: known(&user.uid),
             groups: user.groups.iter().map(known).collect(),
-            extra: extra.into_iter().filter_map(|(key, value)| Some((key, [Lookup::known(value)?.to_owned()]))).collect(),
+            extra: extra.into_iter().filter_map(|(key, value)| Some((key, [Lookup::known(value)?]))).collect(),
         }
     }
 }
@@ -275,9 +284,4 @@ fn first_seen(verdict: &Verdict) -> Timestamp {
         exchange.end.map(|end| end.time),
     ];
     times.into_iter().flatten().min().unwrap_or(verdict.at)
-}
-
-/// `metav1.MicroTime`
-fn micros(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }

@@ -25,7 +25,7 @@ fn written(build: Build) -> Value {
     parsed(&auditor(Commands::Full).event(&ended(build), clock()))
 }
 
-fn parsed(event: &AuditEvent) -> Value {
+fn parsed(event: &AuditEvent<'_>) -> Value {
     serde_json::from_slice(&event.to_line()).unwrap()
 }
 
@@ -89,11 +89,14 @@ fn all_stages_of_one_request_share_an_id_and_no_two_requests_do() {
     let auditor = auditor(Commands::Full);
     for build in [attack(), attack().without_request()] {
         let mut judge = Judge::new(Policy::new(NODE), 8);
-        let started = auditor.event(&judge.authorized(build.clone().seen()), clock());
-        let complete = auditor.event(&judge.ended(build.clone().hijacked().seen()), clock());
+        let verdicts = [
+            judge.authorized(build.clone().seen()),
+            judge.ended(build.clone().hijacked().seen()),
+            judge.ended(build.clone().goroutine(99).hijacked().seen()),
+        ];
+        let [started, complete, other] = verdicts.each_ref().map(|verdict| auditor.event(verdict, clock()));
         assert_eq!((started.stage, complete.stage), (AuditStage::ResponseStarted, AuditStage::ResponseComplete));
         assert_eq!(started.audit_id, complete.audit_id);
-        let other = auditor.event(&judge.ended(build.clone().goroutine(99).hijacked().seen()), clock());
         assert_ne!(other.audit_id, complete.audit_id);
     }
     // The same goroutine serves one request after the other: where the begin was not seen, what was tells them apart.
@@ -106,7 +109,8 @@ fn all_stages_of_one_request_share_an_id_and_no_two_requests_do() {
 
 #[test]
 fn redacted_commands_are_nowhere_in_the_line() {
-    let event = auditor(Commands::Redacted).event(&ended(attack().hijacked()), clock());
+    let (auditor, verdict) = (auditor(Commands::Redacted), ended(attack().hijacked()));
+    let event = auditor.event(&verdict, clock());
     assert_eq!(event.request_uri, "/exec/default/web/main?command=2&output=1");
     assert!(!String::from_utf8(event.to_line()).unwrap().contains("secret"));
 }
@@ -255,7 +259,8 @@ fn the_page_names_every_finding_and_annotation() {
         assert!(page.contains(&row), "docs/events.md has no row {row}");
     }
     let mut judge = Judge::new(Policy { rbac: true, ..Policy::new(NODE) }, 8);
-    let mut all = auditor(Commands::Full).event(&judge.ended(attack().hijacked().gap(Gap::Lost).seen()), clock());
+    let (auditor, verdict) = (auditor(Commands::Full), judge.ended(attack().hijacked().gap(Gap::Lost).seen()));
+    let mut all = auditor.event(&verdict, clock());
     all.mark_policy();
     all.mark_last();
     let all = parsed(&all);

@@ -43,9 +43,9 @@ pub enum Target<'a> {
 
 impl<'a> Attributes<'a> {
     /// Those of an event: what its `objectRef` says, but for paths that no kubelet serves, which are paths.
-    pub(in crate::export) fn of(event: &'a AuditEvent, verdict: &'a Verdict) -> Self {
+    pub(in crate::export) fn of(event: &'a AuditEvent<'_>, verdict: &'a Verdict) -> Self {
         let user = event.user.as_ref();
-        let own = user.into_iter().flat_map(|user| &user.groups).map(String::as_str).filter(|group| !group.starts_with(GROUP_PREFIX));
+        let own = user.into_iter().flat_map(|user| &user.groups).copied().filter(|group| !group.starts_with(GROUP_PREFIX));
         let path = verdict.exchange.request.as_ref().and_then(|request| request.path.known());
         let object = &event.object_ref;
         let target = match (&verdict.judgement.endpoint, path) {
@@ -53,22 +53,17 @@ impl<'a> Attributes<'a> {
             _ => Target::Resource {
                 group: "",
                 resource: object.resource,
-                subresource: &object.subresource,
-                namespace: &object.namespace,
-                name: &object.name,
+                subresource: object.subresource,
+                namespace: object.namespace,
+                name: object.name,
             },
         };
-        Self {
-            user: user.map(|user| user.username.as_str()),
-            groups: own.chain(added(event, verdict)).collect(),
-            verb: &event.verb,
-            target,
-        }
+        Self { user: user.map(|user| user.username), groups: own.chain(added(event, verdict)).collect(), verb: event.verb, target }
     }
 }
 
 /// The groups of [`GROUP_PREFIX`].
-fn added<'a>(event: &AuditEvent, verdict: &Verdict) -> impl Iterator<Item = &'a str> + use<'a> {
+fn added<'a>(event: &AuditEvent<'_>, verdict: &Verdict) -> impl Iterator<Item = &'a str> + use<'a> {
     let judgement = &verdict.judgement;
     let of = |severity| judgement.findings.iter().any(|finding| finding.severity() == severity);
     [
