@@ -7,6 +7,7 @@ use kubewitness_wire::{Counter, Kernel, belief};
 
 use crate::{
     maps::{BELIEVED_NETNS, BELIEVED_PIDS, DISBELIEVED_PIDS, KERNEL, count},
+    owner::{self, NOBODY},
     process,
     user::read_kernel,
 };
@@ -16,6 +17,8 @@ use crate::{
 pub struct Believed {
     pub tgid: u32,
     pub netns: u32,
+    /// The attachment that speaks for it; 0 if that is not decided.
+    pub speaker: u32,
 }
 
 /// The current process, if it is believed; counts it if not.
@@ -23,6 +26,14 @@ pub struct Believed {
 pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     let kernel = KERNEL.load();
     let named = process::id(&kernel);
+    let owner = match named {
+        Some(tgid) => owner::of(tgid),
+        None => NOBODY,
+    };
+    // The agent has looked at it, and says where it lives.
+    if owner.netns != 0 {
+        return Some(Believed { tgid: named?, netns: owner.netns, speaker: owner.attachment });
+    }
     let netns = current_netns(&kernel)?;
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
@@ -30,7 +41,7 @@ pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     if let Some(tgid) = named
         && ((in_netns && DISBELIEVED_PIDS.get_ptr(&tgid).is_none()) || BELIEVED_PIDS.get_ptr(&tgid).is_some())
     {
-        return Some(Believed { tgid, netns });
+        return Some(Believed { tgid, netns, speaker: owner.attachment });
     }
     count(Counter::Disbelieved);
     debug!(ctx, "process {} in network namespace {} is not believed", process::global_id(), netns);

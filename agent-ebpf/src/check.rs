@@ -3,12 +3,13 @@
 
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
-use kubewitness_wire::{Check, CheckText, Counter, Kind, Layout, Search, Span, limit};
+use kubewitness_wire::{Check, Counter, Kind, Layout, Question, QuestionText, Span, UserText, limit};
 
 use crate::{
     go_map::{self, Key, Wanted},
     hit::{Hit, InFlight},
     maps::count,
+    object::{self, append_field, later},
     registers,
     request::value,
     scratch::{Slot, append, append_string, start},
@@ -18,7 +19,7 @@ use crate::{
 /// `authorizer.DecisionAllow`, the same from 1.29 to 1.37.
 const ALLOW: u32 = 1;
 
-/// In the order of the texts from `CheckText::PodName` on.
+/// In the order of the texts from `UserText::PodName` on.
 struct Extras;
 impl Wanted for Extras {
     const KEYS: &'static [Key] = &[
@@ -43,28 +44,89 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         debug!(ctx, "the attributes or their user are not where they should be, at {:x}", registers::instruction(hit.regs));
     }
     let is_let_in = decision as u32 == ALLOW && error == 0;
-    hit.report(Kind::Check, &InFlight::of(&hit, is_let_in), |slot| {
-        let record = start::<Check>(slot);
-        // SAFETY: no access, only the address of a field.
-        let spans = unsafe { &raw mut (*record).spans };
-        let span = |text: CheckText, span: Span| {
-            // SAFETY: `record` lies in the slot that is ours.
-            unsafe { (*spans)[text as usize] = span }
-        };
-        // SAFETY: as above.
-        unsafe {
-            (*record).decision = decision as u32;
-            (*record).error = u8::from(error != 0);
+    let request = InFlight::of(&hit, is_let_in);
+    let answer = Answer { attributes, decision: decision as u32, error: u8::from(error != 0), reason: [reason, reason_length] };
+    // SAFETY: the pointer is an element of a map.
+    let is_known = user != 0 && request.flight.is_some_and(|flight| unsafe { (*flight).user == user });
+    let kind = if is_known { Kind::Recheck } else { Kind::Check };
+    let sent = hit.report(kind, &request, |slot| {
+        let record = if is_known { start::<Question>(slot).cast() } else { start::<Check>(slot) };
+        question(slot, record.cast(), &answer, layout);
+        if !is_known {
+            whose(slot, record, user, layout);
         }
-        span(CheckText::User, append_string::<{ limit::NAME }>(slot, user + u64::from(layout.user_name)));
-        span(CheckText::Uid, append_string::<{ limit::NAME }>(slot, user + u64::from(layout.user_uid)));
-        span(CheckText::Verb, append_string::<{ limit::WORD }>(slot, attributes + u64::from(layout.attributes_verb)));
-        span(CheckText::Subresource, append_string::<{ limit::WORD }>(slot, attributes + u64::from(layout.attributes_subresource)));
-        span(CheckText::Node, append_string::<{ limit::NAME }>(slot, attributes + u64::from(layout.attributes_name)));
-        span(CheckText::Reason, append::<{ limit::REASON }>(slot, reason, reason_length));
-        extras(slot, record, user, layout);
-        groups(slot, record, user + u64::from(layout.user_groups));
-    })
+    });
+    if let (Some(()), Some(flight)) = (sent, request.flight) {
+        // SAFETY: as above.
+        unsafe { (*flight).user = user };
+    }
+    sent
+}
+
+/// What `Authorize` was asked and said.
+struct Answer {
+    attributes: u64,
+    decision: u32,
+    error: u8,
+    reason: [u64; 2],
+}
+
+/// The question and the answer.
+#[inline(always)]
+fn question(slot: *mut Slot, record: *mut Question, answer: &Answer, layout: &Layout) {
+    // SAFETY: `record` lies in the slot that is ours.
+    let spans = unsafe {
+        (*record).decision = answer.decision;
+        (*record).error = answer.error;
+        &raw mut (*record).spans
+    };
+    let span = |text: QuestionText, span: Span| {
+        // SAFETY: as above.
+        unsafe { (*spans)[text as usize] = span }
+    };
+    let there = object::load(slot, answer.attributes, end_of_attributes(layout));
+    span(QuestionText::Verb, append_field::<{ limit::WORD }>(slot, there, layout.attributes_verb));
+    span(QuestionText::Subresource, append_field::<{ limit::WORD }>(slot, there, layout.attributes_subresource));
+    span(QuestionText::Node, append_field::<{ limit::NAME }>(slot, there, layout.attributes_name));
+    span(QuestionText::Reason, append::<{ limit::REASON }>(slot, answer.reason[0], answer.reason[1]));
+}
+
+/// The user's texts and groups.
+#[inline(always)]
+fn whose(slot: *mut Slot, record: *mut Check, user: u64, layout: &Layout) {
+    // SAFETY: no access, only the address of a field.
+    let spans = unsafe { &raw mut (*record).spans };
+    let span = |text: UserText, span: Span| {
+        // SAFETY: `record` lies in the slot that is ours.
+        unsafe { (*spans)[text as usize] = span }
+    };
+    let there = object::load(slot, user, end_of_user(layout));
+    span(UserText::Name, append_field::<{ limit::NAME }>(slot, there, layout.user_name));
+    span(UserText::Uid, append_field::<{ limit::NAME }>(slot, there, layout.user_uid));
+    if !there {
+        // SAFETY: as above.
+        unsafe { (*record).groups = u16::MAX };
+        let mut index = 0;
+        while index < Extras::KEYS.len() {
+            // SAFETY: as above.
+            unsafe { (*spans)[UserText::PodName as usize + index] = Span::ABSENT };
+            index += 1;
+        }
+        return;
+    }
+    let (extra, [address, length]) = (object::word(slot, layout.user_extra), object::header(slot, layout.user_groups));
+    extras(slot, record, extra, layout);
+    groups(slot, record, address, length);
+}
+
+#[inline(always)]
+fn end_of_attributes(layout: &Layout) -> u32 {
+    later(later(layout.attributes_verb, layout.attributes_subresource), layout.attributes_name) + 16
+}
+
+#[inline(always)]
+fn end_of_user(layout: &Layout) -> u32 {
+    later(later(layout.user_name, layout.user_uid), later(layout.user_groups, layout.user_extra)) + 16
 }
 
 /// The addresses of the `AttributesRecord` and of its user's `DefaultInfo`; nil where the type word of an interface is not the planned one.
@@ -88,11 +150,8 @@ fn subject(hit: &Hit<'_>) -> (u64, u64) {
 
 /// The pod, node and credential that a token is bound to.
 #[inline(always)]
-fn extras(slot: *mut Slot, record: *mut Check, user: u64, layout: &Layout) {
-    let search = match read::<u64>(user + u64::from(layout.user_extra)) {
-        Some(map) => go_map::search::<Extras>(slot, map, &layout.map),
-        None => Search::Cut,
-    };
+fn extras(slot: *mut Slot, record: *mut Check, map: u64, layout: &Layout) {
+    let search = go_map::search::<Extras>(slot, map, &layout.map);
     // SAFETY: slot and record are ours.
     unsafe { (*record).extra = search as u8 };
     let mut index = 0;
@@ -100,7 +159,7 @@ fn extras(slot: *mut Slot, record: *mut Check, user: u64, layout: &Layout) {
         // SAFETY: as above.
         unsafe {
             let found = (*slot).found[index];
-            (*record).spans[CheckText::PodName as usize + index] = value::<{ limit::NAME }>(slot, found);
+            (*record).spans[UserText::PodName as usize + index] = value::<{ limit::NAME }>(slot, found);
         }
         index += 1;
     }
@@ -108,13 +167,8 @@ fn extras(slot: *mut Slot, record: *mut Check, user: u64, layout: &Layout) {
 
 /// The user's groups, the first of them where there are many.
 #[inline(always)]
-fn groups(slot: *mut Slot, record: *mut Check, header: u64) {
-    let Some([address, length]) = string(header) else {
-        // SAFETY: the record is ours.
-        unsafe { (*record).groups = u16::MAX };
-        return;
-    };
-    // SAFETY: as above.
+fn groups(slot: *mut Slot, record: *mut Check, address: u64, length: u64) {
+    // SAFETY: the record is ours.
     unsafe { (*record).groups = if length >= u64::from(u16::MAX) { u16::MAX - 1 } else { length as u16 } };
     let mut index = 0;
     while index < limit::GROUPS {

@@ -37,6 +37,9 @@ pub struct Flight {
     /// Records of it that were sent.
     pub sent: u32,
     pub zero: u32,
+    /// The user of the last [`kubewitness_wire::Check`] of it that was sent over its ring. The same object is asked about in each of its checks: the
+    /// kubelet's filter holds it until all are answered (`pkg/kubelet/server/server.go`, `InstallAuthFilter`).
+    pub user: u64,
 }
 
 /// The flight of a goroutine, and the class that it is in.
@@ -52,7 +55,9 @@ pub fn find(key: &Key) -> Option<(*mut Flight, Class)> {
 /// whose end was not seen.
 #[inline(always)]
 pub fn begin(key: &Key, flight: &Flight) {
-    let _absent = PRIORITY_FLIGHTS.remove(key);
+    if PRIORITY_FLIGHTS.get_ptr(key).is_some() {
+        let _absent = PRIORITY_FLIGHTS.remove(key);
+    }
     // An LRU map makes room, and where it cannot, the later records say that the begin is unknown.
     let _full = ROUTINE_FLIGHTS.insert(key, flight, 0);
 }
@@ -61,11 +66,18 @@ pub fn begin(key: &Key, flight: &Flight) {
 /// Whatever was sent of it before is sent again.
 #[inline(always)]
 pub fn promote(key: &Key, flight: *mut Flight) -> Option<*mut Flight> {
+    // From one map to the other: a copy on the stack would be too much for it.
     // SAFETY: the pointer is an element of a map.
-    let promoted = Flight { begun: 0, dropped: 0, ..unsafe { *flight } };
+    let _full = PRIORITY_FLIGHTS.insert(key, unsafe { &*flight }, 0);
     let _absent = ROUTINE_FLIGHTS.remove(key);
-    let _full = PRIORITY_FLIGHTS.insert(key, &promoted, 0);
-    PRIORITY_FLIGHTS.get_ptr_mut(key)
+    let promoted = PRIORITY_FLIGHTS.get_ptr_mut(key)?;
+    // SAFETY: as above.
+    unsafe {
+        (*promoted).begun = 0;
+        (*promoted).dropped = 0;
+        (*promoted).user = 0;
+    }
+    Some(promoted)
 }
 
 /// Forgets a flight.

@@ -6,14 +6,14 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_get_attach_cookie},
     programs::ProbeContext,
 };
-use kubewitness_wire::{Class, Counter, Guarded, Header, Kind, Site};
+use kubewitness_wire::{Class, Counter, Guarded, Kind, Site};
 
 use crate::{
     belief::{self, Believed},
     flight::{self, Flight, Key},
     maps::{SITES, count},
     owner, registers, request,
-    scratch::{Slot, send, with_slot},
+    scratch::{Slot, header, send, with_slot},
 };
 
 /// A probed instruction was reached by a believed process.
@@ -73,21 +73,23 @@ impl<'a> Hit<'a> {
             count(lost(request.class));
             return None;
         }
-        let header = Header {
-            kind: kind as u8,
-            class: request.class as u8,
-            lost: 0,
-            path: request.path,
-            len: 0,
-            time,
-            tgid: self.process.tgid,
-            site: self.index,
-            goroutine: registers::goroutine(self.regs),
-            request: request.begin,
-        };
         let sent = with_slot(|slot| {
             build(slot);
-            send(slot, header, request.flight)
+            let record = header(slot);
+            // Field by field: a copy on the stack would be too much for it.
+            // SAFETY: the record lies in the slot that is ours.
+            unsafe {
+                (*record).kind = kind as u8;
+                (*record).class = request.class as u8;
+                (*record).lost = 0;
+                (*record).path = request.path;
+                (*record).time = time;
+                (*record).tgid = self.process.tgid;
+                (*record).site = self.index;
+                (*record).goroutine = registers::goroutine(self.regs);
+                (*record).request = request.begin;
+            }
+            send(slot, request.flight)
         });
         if sent.is_none() {
             count(lost(request.class));

@@ -15,6 +15,7 @@ mod flight;
 mod go_map;
 mod hit;
 mod maps;
+mod object;
 mod owner;
 mod process;
 mod registers;

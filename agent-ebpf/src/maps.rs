@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use kubewitness_wire::{Counter, Kernel, SITES as SITE_COUNT, Site};
+use kubewitness_wire::{Counter, Kernel, Owner, SITES as SITE_COUNT, Site};
 
 use crate::{flight, scratch::Slot, socket::Connecting};
 
@@ -36,9 +36,9 @@ pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
 #[map]
 pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The attachment that speaks for a process, by its id.
+/// Who speaks for a process, by its id.
 #[map]
-pub static OWNERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(1024, 0);
+pub static OWNERS: LruHashMap<u32, Owner> = LruHashMap::with_max_entries(1024, 0);
 
 /// Network namespaces by their inodes, and what of them is believed: see `kubewitness_wire::belief`.
 #[map]

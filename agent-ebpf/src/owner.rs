@@ -4,18 +4,31 @@
 //! on which the probes are. The programs of every such attachment then run one after the other for one hit, and only one of them may tell.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use kubewitness_wire::Owner;
 
 use crate::{belief::Believed, maps::OWNERS};
 
-/// Whether this attachment speaks for a process: the one that the agent assigned, and until then the one whose program came first.
+/// Attachments are numbered from 1 on.
+pub const NOBODY: Owner = Owner { attachment: 0, netns: 0 };
+
+/// Who was assigned to a process, by the agent, or here.
+#[inline(always)]
+pub fn of(tgid: u32) -> Owner {
+    // SAFETY: the value is two numbers that are replaced as a whole.
+    match unsafe { OWNERS.get(&tgid) } {
+        Some(owner) => *owner,
+        None => NOBODY,
+    }
+}
+
+/// Whether this attachment speaks for a process: the one that was assigned, and until then the one whose program came first.
 #[inline(always)]
 pub fn speaks(process: &Believed, attachment: u32) -> bool {
-    // SAFETY: the value is a number that is replaced as a whole.
-    if let Some(owner) = unsafe { OWNERS.get(&process.tgid) } {
-        return *owner == attachment;
+    if process.speaker != 0 {
+        return process.speaker == attachment;
     }
     // Another CPU may be faster; then that one has it.
-    let _taken = OWNERS.insert(&process.tgid, &attachment, u64::from(BPF_NOEXIST));
-    // SAFETY: as above.
-    unsafe { OWNERS.get(&process.tgid) }.is_none_or(|owner| *owner == attachment)
+    let _taken = OWNERS.insert(&process.tgid, &Owner { attachment, netns: 0 }, u64::from(BPF_NOEXIST));
+    let owner = of(process.tgid).attachment;
+    owner == 0 || owner == attachment
 }

@@ -8,6 +8,7 @@ use crate::{
     go_map::{self, Found, Key, Wanted},
     hit::{Hit, InFlight},
     maps::count,
+    object::{self, append_field, later},
     registers,
     scratch::{Slot, append, append_string, has_room, start},
     user::{header as string, read},
@@ -83,6 +84,7 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         dropped: 0,
         sent: 0,
         zero: 0,
+        user: 0,
     };
     flight::begin(&hit.key(), &flight);
     if !flight.is_guarded() {
@@ -105,8 +107,6 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
         unsafe { (*flight).dropped = 1 };
     }
     let layout = &hit.site.layout;
-    let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
-    let path = url + u64::from(layout.url_path);
     let sent = hit.report_of(in_flight.begin, Kind::Request, in_flight, |slot| {
         let record = start::<Request>(slot);
         // SAFETY: no access, only the address of a field.
@@ -120,12 +120,15 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
             (*record).netns = hit.process.netns;
             (*record).read_only = read_only;
         }
-        span(RequestText::Method, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_method)));
-        span(RequestText::Path, append_string::<{ limit::PATH }>(slot, path));
-        span(RequestText::Uri, append_string::<{ limit::URI }>(slot, request + u64::from(layout.request_uri)));
-        span(RequestText::RemoteAddr, append_string::<{ limit::WORD }>(slot, request + u64::from(layout.request_remote_addr)));
+        let there = object::load(slot, request, end(layout));
+        let [url, header] =
+            if there { [object::word(slot, layout.request_url), object::word(slot, layout.request_header)] } else { [0, UNREADABLE] };
+        span(RequestText::Method, append_field::<{ limit::WORD }>(slot, there, layout.request_method));
+        span(RequestText::Path, append_string::<{ limit::PATH }>(slot, url + u64::from(layout.url_path)));
+        span(RequestText::Uri, append_field::<{ limit::URI }>(slot, there, layout.request_uri));
+        span(RequestText::RemoteAddr, append_field::<{ limit::WORD }>(slot, there, layout.request_remote_addr));
 
-        let headers = headers(slot, request, layout);
+        let headers = if header == UNREADABLE { Search::Cut } else { go_map::search::<Headers>(slot, header, &layout.map) };
         // SAFETY: as above; the search left its findings in the slot.
         unsafe {
             (*record).headers = headers as u8;
@@ -140,12 +143,14 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
     }
 }
 
+/// No object of Go's lies there.
+const UNREADABLE: u64 = u64::MAX;
+
+/// Where the fields of `http.Request` that are read end.
 #[inline(always)]
-fn headers(slot: *mut Slot, request: u64, layout: &Layout) -> Search {
-    match read::<u64>(request + u64::from(layout.request_header)) {
-        Some(map) => go_map::search::<Headers>(slot, map, &layout.map),
-        None => Search::Cut,
-    }
+fn end(layout: &Layout) -> u32 {
+    let texts = later(later(layout.request_method, layout.request_uri), layout.request_remote_addr);
+    later(later(texts, layout.request_url), layout.request_header) + 16
 }
 
 /// Appends a value that a search found; one that was not found is [`Span::ABSENT`].

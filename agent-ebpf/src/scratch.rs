@@ -17,7 +17,7 @@ use crate::{
     flight::Flight,
     go_map::{Found, Walk},
     maps::{PRIORITY, ROUTINE, ROUTINE_BYTES, SCRATCH},
-    user,
+    object, user,
 };
 
 /// Slots of a CPU: how deep programs may preempt each other before one gives up and counts a loss.
@@ -39,6 +39,7 @@ pub struct Slot {
     pub found: [Found; Found::COUNT],
     pub key: [u64; 8],
     pub group: [u8; 1024],
+    pub object: [u8; object::ROOM],
     record: [u8; limit::RECORD + MARGIN],
 }
 
@@ -116,22 +117,28 @@ pub fn append_string<const MAX: usize>(slot: *mut Slot, header: u64) -> Span {
     }
 }
 
+/// The head of the record of a slot.
+#[inline(always)]
+pub fn header(slot: *mut Slot) -> *mut Header {
+    // SAFETY: no access, only the address of a field.
+    unsafe { (&raw mut (*slot).record).cast() }
+}
+
 /// Sends the record of a slot through the ring of its class; `None` where that has no room. What was lost of the request before goes along.
 #[inline(always)]
-pub fn send(slot: *mut Slot, mut header: Header, flight: Option<*mut Flight>) -> Option<()> {
+pub fn send(slot: *mut Slot, flight: Option<*mut Flight>) -> Option<()> {
+    let record = header(slot);
     // SAFETY: the slot is ours and holds a record; `flight` is an element of a map.
     unsafe {
         let position = read_volatile(&raw const (*slot).position);
         let len = if position > limit::RECORD as u32 { limit::RECORD as u32 } else { position };
-        let record = (&raw mut (*slot).record).cast::<Header>();
-        header.len = len;
+        (*record).len = len;
         if let Some(flight) = flight {
             let lost = (*flight).lost;
-            header.lost = if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 };
+            (*record).lost = if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 };
         }
-        *record = header;
         let data = record.cast::<c_void>();
-        let priority = header.class == Class::Priority as u8;
+        let priority = (*record).class == Class::Priority as u8;
         let (ring, wakeup) = if priority { (&PRIORITY, BPF_RB_FORCE_WAKEUP) } else { (&ROUTINE, routine_wakeup()) };
         if generated::bpf_ringbuf_output((&raw const *ring).cast_mut().cast(), data, u64::from(len), u64::from(wakeup)) != 0 {
             return None;

@@ -119,7 +119,7 @@ fn stepped(pid: u32, path: &Path, executable: &ExecutableFile) -> Result<()> {
     let (mut probes, mut rings) = Probes::load(&[PORT, 0], Way::of_this_kernel()?)?;
     probes.believe_process(pid, netns(pid)?)?;
     let attachment = probes.attach(path, &plan)?;
-    probes.assign(pid, &attachment)?;
+    probes.assign(pid, netns(pid)?, &attachment)?;
     said(&format!("attached {}", plan.sites.len()))?;
     let stop = until_told();
     let mut witness = Witness::new(Policy::new("node1".to_owned()), 16_384, PORT, 0);

@@ -100,16 +100,16 @@ impl Node {
         let mut lines = Vec::new();
         let path = uri.split('?').next().unwrap_or_default();
         if allowed && Endpoint::parse(path).is_exec_class() {
-            let verdict = self.judge.authorized(exchange.clone());
+            let verdict = self.judge.authorized(Box::new(exchange.clone()));
             lines.push(self.auditor.event(&verdict, clock).to_line());
             exchange.answer = Some((Timestamp(begin.0 + 9_000_000), 101));
-            if let Some(verdict) = self.judge.answered(exchange.clone()) {
+            if let Some(verdict) = self.judge.answered(Box::new(exchange.clone())) {
                 lines.push(self.auditor.event(&verdict, clock).to_line());
             }
         }
         let response = Response { status, written: 4711, hijacked: exchange.answer.is_some() };
         exchange.end = Some(End { time: Timestamp(begin.0 + 12_000_000), response: Some(response), panicked: Some(false) });
-        let verdict = self.judge.ended(exchange);
+        let verdict = self.judge.ended(Box::new(exchange));
         lines.push(self.auditor.event(&verdict, clock).to_line());
         lines
     }
@@ -167,7 +167,7 @@ impl Node {
         );
         Check {
             time,
-            user: self.user(&account),
+            user: self.user(&account).into(),
             verb: Verb::of_method(method).as_str().into(),
             subresource: asked.as_str().into(),
             node: self.name.as_str().into(),

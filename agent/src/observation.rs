@@ -1,6 +1,7 @@
 //! What the probes saw, decoded: one [`Observation`] for each kernel record. Values only, no I/O.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -106,12 +107,13 @@ impl Lookup {
 
 /// One thing that the kernel programs reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box would be an allocation for each check")]
 pub enum Observation {
     /// A request reached the kubelet's server.
     Request(RequestId, Request),
     /// The kubelet asked its authorizer a question about it.
     Check(RequestId, Check),
+    /// It asked another one about the same user, who is not told again: here they are nobody.
+    Recheck(RequestId, Check),
     /// The container runtime answered its upgrade, with this HTTP status.
     Answer(RequestId, Timestamp, u16),
     /// It is over.
@@ -148,8 +150,8 @@ pub struct Request {
 pub struct Check {
     /// When the answer was there.
     pub time: Timestamp,
-    /// Who asked.
-    pub user: User,
+    /// Who asked. Many requests are of the same few.
+    pub user: Arc<User>,
     /// `get`, `create`, … or empty for methods that have no verb.
     pub verb: Text,
     /// `proxy`, `metrics`, …

@@ -10,7 +10,7 @@ use crate::{
     exchange::{ConnectionStep, Connections, Exchanges, LocalCaller, Part, Place, Step},
     judge::{Judge, Policy, Verdict},
     observation::{Observation, Process, Socket, SocketEvent, Timestamp},
-    probe::{DecodeError, Decoded, decode},
+    probe::{DecodeError, Decoded, Users, decode},
     rbac::Update,
 };
 
@@ -33,6 +33,7 @@ pub enum Outcome {
 /// Joins, assembles and judges, within bounds.
 #[derive(Debug)]
 pub struct Witness {
+    users: Users,
     connections: Connections,
     exchanges: Exchanges,
     judge: Judge,
@@ -42,6 +43,7 @@ impl Witness {
     /// Remembers at most `limit` connections, as many requests of the exec class and as many others.
     pub fn new(policy: Policy, limit: usize, secure_port: u16, read_only_port: u16) -> Self {
         Self {
+            users: Users::default(),
             connections: Connections::new(limit),
             exchanges: Exchanges::new(limit, secure_port, read_only_port),
             judge: Judge::new(policy, limit),
@@ -50,10 +52,11 @@ impl Witness {
 
     /// Takes one record; `place` finds out where a process of this node runs.
     pub fn take(&mut self, record: &Bytes, place: impl FnOnce(&Process) -> Place) -> Result<Vec<Outcome>, DecodeError> {
-        let Decoded { observation, arrival } = decode(record)?;
+        let Decoded { observation, arrival } = decode(record, &mut self.users)?;
         let (id, part) = match observation {
             Observation::Request(id, request) => (id, Part::Request(request)),
             Observation::Check(id, check) => (id, Part::Check(check)),
+            Observation::Recheck(id, check) => (id, Part::Recheck(check)),
             Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
             Observation::End(id, end) => (id, Part::End(end)),
             Observation::Socket(socket) => return Ok(self.socket(socket, place)),

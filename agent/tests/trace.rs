@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 static TRACE: &[u8] = include_bytes!("fixtures/trace-1.36.3.bin");
 /// The kubelet's process when the trace was recorded.
-const KUBELET: u32 = 21_068;
+const KUBELET: u32 = 25_429;
 
 /// The records of the trace: each tells its length in the second word of its header.
 fn records() -> Vec<Bytes> {

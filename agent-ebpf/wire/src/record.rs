@@ -14,6 +14,8 @@ pub enum Kind {
     End = 4,
     /// [`Socket`]
     Socket = 5,
+    /// [`Question`] alone: the user is that of the [`Check`] before of the same request.
+    Recheck = 6,
 }
 
 /// Which ring a record goes through. All records of one request use the same ring, so they arrive in order; only a request that was
@@ -169,31 +171,23 @@ impl RequestText {
 /// `Authorize` answered one question about a request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Check {
+pub struct Question {
     /// The common head.
     pub header: Header,
     /// 0 deny, 1 allow, 2 no opinion (`authorizer.Decision`, the same from 1.29 to 1.37).
     pub decision: u32,
     /// 1 when `Authorize` returned an error.
     pub error: u8,
-    /// A [`Search`] of the user's `Extra`.
-    pub extra: u8,
-    /// Groups of the user; more than [`limit::GROUPS`] means that the rest is not here. `u16::MAX`: could not be read.
-    pub groups: u16,
-    /// Texts, by [`CheckText`].
-    pub spans: [Span; CheckText::COUNT],
-    /// The groups, whose bytes follow those of the texts.
-    pub group_spans: [Span; limit::GROUPS],
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// Texts, by [`QuestionText`].
+    pub spans: [Span; QuestionText::COUNT],
 }
 
-/// The texts of a [`Check`], in their order.
+/// The texts of a [`Question`], in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
-pub enum CheckText {
-    /// `user.GetName()`
-    User,
-    /// `user.GetUID()`
-    Uid,
+pub enum QuestionText {
     /// `attr.GetVerb()`
     Verb,
     /// `attr.GetSubresource()`
@@ -202,6 +196,39 @@ pub enum CheckText {
     Node,
     /// The authorizer's reason
     Reason,
+}
+
+impl QuestionText {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
+/// A question, and whom it is about. The bytes of the question's texts come first, then those of the user's, then the groups.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// The question.
+    pub question: Question,
+    /// Groups of the user; more than [`limit::GROUPS`] means that the rest is not here. `u16::MAX`: could not be read.
+    pub groups: u16,
+    /// A [`Search`] of the user's `Extra`.
+    pub extra: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Texts, by [`UserText`].
+    pub spans: [Span; UserText::COUNT],
+    /// The groups.
+    pub group_spans: [Span; limit::GROUPS],
+}
+
+/// The texts about a user, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum UserText {
+    /// `user.GetName()`
+    Name,
+    /// `user.GetUID()`
+    Uid,
     /// Extra `authentication.kubernetes.io/pod-name`
     PodName,
     /// Extra `authentication.kubernetes.io/pod-uid`
@@ -214,9 +241,9 @@ pub enum CheckText {
     CredentialId,
 }
 
-impl CheckText {
+impl UserText {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 7;
 }
 
 /// The container runtime answered an upgrade.

@@ -25,6 +25,16 @@ pub struct Site {
     pub layout: Layout,
 }
 
+/// Who speaks for a process: probes of several attachments can be on one instruction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The attachment.
+    pub attachment: u32,
+    /// Inode of the process's network namespace, if the agent has looked at the process and believes it; else 0.
+    pub netns: u32,
+}
+
 /// A general register: of x86-64, numbered as that encodes it, or of arm64, numbered as that encodes it and 32 more.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,24 +1,28 @@
 //! Puts the observations of each request together.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Caller, ConnectionId, Connections, Exchange, Gap, Step, bounded::Bounded};
 use crate::{
     kubelet::Endpoint,
-    observation::{Check, Decision, End, Request, RequestId, Text, Timestamp},
+    observation::{Check, Decision, End, Request, RequestId, Text, Timestamp, User},
 };
 
 /// A goroutine serves one request at a time.
 type Goroutine = (u32, u64);
+/// The secure and the read-only one.
+type Ports = (u16, u16);
 
 /// What reached the assembler about one request, connections aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box would be an allocation for each check")]
 pub enum Part {
     /// Its begin.
     Request(Request),
     /// A question to the authorizer.
     Check(Check),
+    /// Another one about the same user.
+    Recheck(Check),
     /// The runtime's answer.
     Answer(Timestamp, u16),
     /// Its end.
@@ -39,9 +43,9 @@ pub struct Arrival {
 /// The requests in flight, within a bound.
 #[derive(Debug)]
 pub struct Exchanges {
-    routine: Bounded<Goroutine, Exchange>,
+    routine: Bounded<Goroutine, Box<Exchange>>,
     /// Requests of the priority class, apart, so that no flood of others can push one out.
-    priority: Bounded<Goroutine, Exchange>,
+    priority: Bounded<Goroutine, Box<Exchange>>,
     read_only_port: u16,
     secure_port: u16,
 }
@@ -54,43 +58,26 @@ impl Exchanges {
 
     /// Takes one part of a request.
     pub fn observe(&mut self, id: RequestId, part: Part, arrival: Arrival, connections: &mut Connections) -> Vec<Step> {
-        let mut steps = Vec::new();
         let key = (id.tgid, id.goroutine);
-        let mut exchange = self.take_known(id).unwrap_or_else(|| Exchange::new(id));
-        let is_begin = matches!(part, Part::Request(_));
-        if arrival.lost > 0 {
-            exchange.note(Gap::Lost);
-        }
-        exchange.is_let_in |= arrival.priority && arrival.endpoint.is_some();
-        exchange.asked_for = exchange.asked_for.or(arrival.endpoint);
-        if !is_begin && exchange.request.is_none() {
-            exchange.note(Gap::Begin);
-        }
-        let step = exchange.add(part);
-        if let Some(request) = &exchange.request
-            && let Some(connection) = self.connection(request)
-        {
-            if is_begin {
-                connections.request(&connection);
-            }
-            // A connection that was taken over is closed before its request is over: what was known of it stays.
-            if exchange.caller == Caller::Unknown {
-                exchange.caller = connections.caller(&connection);
-            }
-        }
+        let ports = (self.secure_port, self.read_only_port);
         // The two classes come over two rings: that a request of the one class was seen says nothing about those of the other class which
         // the goroutine served before, their records may still be on the way. Within a class the order is that of the goroutine.
-        let place = if arrival.priority { &mut self.priority } else { &mut self.routine };
-        match step {
-            Some(Moment::Ended) => {
-                steps.extend(place.remove(&key).map(|stale| ended(stale, Some(Gap::End))));
-                steps.push(ended(exchange, None));
-                return steps;
-            }
-            Some(Moment::Authorized) => steps.push(Step::Authorized(exchange.clone())),
-            Some(Moment::Answered) => steps.push(Step::Answered(exchange.clone())),
-            None => {}
+        let (place, other) =
+            if arrival.priority { (&mut self.priority, &mut self.routine) } else { (&mut self.routine, &mut self.priority) };
+        if let Some(exchange) = place.get_mut(&key).filter(|known| known.id == id) {
+            return match exchange.observe(part, arrival, ports, connections) {
+                Some(Moment::Ended) => place.remove(&key).map(|exchange| ended(exchange, None)).into_iter().collect(),
+                moment => told(moment.as_ref(), exchange),
+            };
         }
+        let elsewhere = other.get(&key).is_some_and(|known| known.id == id);
+        let mut exchange = if elsewhere { other.remove(&key) } else { None }.unwrap_or_else(|| Box::new(Exchange::new(id)));
+        let moment = exchange.observe(part, arrival, ports, connections);
+        if let Some(Moment::Ended) = moment {
+            let stale = place.remove(&key).map(|stale| ended(stale, Some(Gap::End)));
+            return stale.into_iter().chain([ended(exchange, None)]).collect();
+        }
+        let mut steps = told(moment.as_ref(), &exchange);
         if let Some((of, gone)) = place.insert(key, exchange) {
             steps.push(ended(gone, Some(if of == key { Gap::End } else { Gap::Evicted })));
         }
@@ -117,22 +104,23 @@ impl Exchanges {
     pub fn in_flight(&self) -> usize {
         self.priority.len() + self.routine.len()
     }
+}
 
-    /// What is known of this very request.
-    fn take_known(&mut self, id: RequestId) -> Option<Exchange> {
-        let key = (id.tgid, id.goroutine);
-        let place =
-            [&mut self.priority, &mut self.routine].into_iter().find(|place| place.get(&key).is_some_and(|known| known.id == id))?;
-        place.remove(&key)
-    }
+fn connection(request: &Request, (secure, read_only): Ports) -> Option<ConnectionId> {
+    let port = if request.read_only { read_only } else { secure };
+    Some(ConnectionId { netns: request.netns, port, client: request.remote? })
+}
 
-    fn connection(&self, request: &Request) -> Option<ConnectionId> {
-        let port = if request.read_only { self.read_only_port } else { self.secure_port };
-        Some(ConnectionId { netns: request.netns, port, client: request.remote? })
+/// What is told of a request that goes on.
+fn told(moment: Option<&Moment>, exchange: &Exchange) -> Vec<Step> {
+    match moment {
+        Some(Moment::Authorized) => vec![Step::Authorized(Box::new(exchange.clone()))],
+        Some(Moment::Answered) => vec![Step::Answered(Box::new(exchange.clone()))],
+        Some(Moment::Ended) | None => Vec::new(),
     }
 }
 
-fn ended(mut exchange: Exchange, gap: Option<Gap>) -> Step {
+fn ended(mut exchange: Box<Exchange>, gap: Option<Gap>) -> Step {
     if let Some(gap) = gap {
         exchange.note(gap);
     }
@@ -169,12 +157,47 @@ impl Exchange {
         }
     }
 
+    /// Takes a part, and what is known of the connection.
+    fn observe(&mut self, part: Part, arrival: Arrival, ports: Ports, connections: &mut Connections) -> Option<Moment> {
+        let is_begin = matches!(part, Part::Request(_));
+        if arrival.lost > 0 {
+            self.note(Gap::Lost);
+        }
+        self.is_let_in |= arrival.priority && arrival.endpoint.is_some();
+        if self.asked_for.is_none() {
+            self.asked_for = arrival.endpoint;
+        }
+        if !is_begin && self.request.is_none() {
+            self.note(Gap::Begin);
+        }
+        let moment = self.add(part);
+        // A connection that was taken over is closed before its request is over: what was known of it stays.
+        if (is_begin || self.caller == Caller::Unknown)
+            && let Some(connection) = self.request.as_ref().and_then(|request| connection(request, ports))
+        {
+            if is_begin {
+                connections.request(&connection);
+            }
+            if self.caller == Caller::Unknown {
+                self.caller = connections.caller(&connection);
+            }
+        }
+        moment
+    }
+
     fn add(&mut self, part: Part) -> Option<Moment> {
         match part {
             Part::Request(request) => {
                 self.note_texts([&request.method, &request.path, &request.uri]);
                 self.request = Some(request);
                 None
+            }
+            Part::Recheck(check) => {
+                let known = self.last_checked();
+                if known.is_none() {
+                    self.note(Gap::Lost);
+                }
+                self.add(Part::Check(Check { user: known.unwrap_or_else(|| Arc::clone(&check.user)), ..check }))
             }
             Part::Check(check) => {
                 self.note_texts([&check.user.name, &check.verb, &check.subresource]);
@@ -196,6 +219,11 @@ impl Exchange {
                 Some(Moment::Ended)
             }
         }
+    }
+
+    /// Whom the last check was about.
+    fn last_checked(&self) -> Option<Arc<User>> {
+        self.checks.last().map(|check| Arc::clone(&check.user))
     }
 
     /// exec, attach, run or portForward.

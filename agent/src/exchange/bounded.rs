@@ -1,54 +1,45 @@
 //! A map that never grows beyond its limit: the entry that came first gives way, and the caller is told.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::Hash,
-};
+use std::hash::Hash;
 
-/// Entries by key, oldest first to go.
+use foldhash::fast::RandomState;
+use lru::LruCache;
+
+/// Entries by key, those that were touched longest ago first to go.
 #[derive(Debug)]
-pub(super) struct Bounded<K, V> {
+pub(super) struct Bounded<K: Eq + Hash, V> {
     limit: usize,
-    next: u64,
-    /// Boxed: a hash map has room for up to four times as many entries as are in it, and an exchange is large.
-    entries: HashMap<K, (u64, Box<V>)>,
-    ages: BTreeMap<u64, K>,
+    entries: LruCache<K, V, RandomState>,
 }
 
 impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), next: 0, entries: HashMap::new(), ages: BTreeMap::new() }
+        // It grows with what is in it: a cache with a capacity would take its room at once.
+        Self { limit: limit.max(1), entries: LruCache::unbounded_with_hasher(RandomState::default()) }
     }
 
     /// Inserts as the youngest, and returns what had to go for it: the former value of the key, or the oldest entry.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
-        let mut gone = self.remove(&key).map(|value| (key, value));
-        if gone.is_none() && self.entries.len() >= self.limit {
-            gone = self.ages.pop_first().and_then(|(_, oldest)| self.entries.remove(&oldest).map(|(_, value)| (oldest, *value)));
-        }
-        self.ages.insert(self.next, key);
-        self.entries.insert(key, (self.next, Box::new(value)));
-        self.next += 1;
-        gone
+        let former = self.entries.push(key, value);
+        if former.is_none() && self.entries.len() > self.limit { self.entries.pop_lru() } else { former }
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
-        let (age, value) = self.entries.remove(key)?;
-        self.ages.remove(&age);
-        Some(*value)
+        self.entries.pop(key)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(_, value)| &**value)
+        self.entries.peek(key)
     }
 
+    /// The value of a key, which becomes the youngest.
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.entries.get_mut(key).map(|(_, value)| &mut **value)
+        self.entries.get_mut(key)
     }
 
     /// The keys, oldest first.
     pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
-        self.ages.values()
+        self.entries.iter().rev().map(|(key, _)| key)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -76,7 +76,7 @@ impl Connections {
             }
             SocketEvent::Opened => {
                 let caller = match self.connecting.remove(&path) {
-                    Some(Connector::One(caller)) => Caller::Local(caller),
+                    Some(Connector::One(caller)) => Caller::Local(caller.into()),
                     Some(Connector::Ambiguous) => Caller::Unknown,
                     None => Caller::Remote,
                 };

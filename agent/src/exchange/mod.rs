@@ -7,6 +7,8 @@ mod connections;
 pub use assemble::{Arrival, Exchanges, Part};
 pub use connections::{ConnectionId, ConnectionStep, Connections};
 
+use std::sync::Arc;
+
 use crate::kubelet::Endpoint;
 use crate::observation::{Check, End, Request, RequestId, Timestamp};
 
@@ -37,7 +39,7 @@ pub struct Exchange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Caller {
     /// A process of this node.
-    Local(LocalCaller),
+    Local(Arc<LocalCaller>),
     /// The connection was seen, and no process of this node opened it.
     Remote,
     /// The connection's begin was not seen.
@@ -113,11 +115,11 @@ impl Gap {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A request of the exec class was just allowed; it runs from here on.
-    Authorized(Exchange),
+    Authorized(Box<Exchange>),
     /// The container runtime answered its upgrade: from here on it is known whether it runs.
-    Answered(Exchange),
+    Answered(Box<Exchange>),
     /// A request is over, or will never be more than this.
-    Ended(Exchange),
+    Ended(Box<Exchange>),
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct Verdict {
     /// When it came so far.
     pub at: Timestamp,
     /// What was seen of it.
-    pub exchange: Exchange,
+    pub exchange: Box<Exchange>,
     /// What it amounts to.
     pub judgement: Judgement,
     /// Those findings that no earlier verdict on the same exchange had: what counters count.
@@ -62,7 +62,7 @@ pub struct Judge {
 /// A request of the exec class that was allowed and is not over.
 #[derive(Debug)]
 struct Running {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     raised: Findings,
     /// What the RBAC objects of the time when it was let in explain: they may change while it runs, and that changes nothing for it.
     entitlement: Option<Entitlement>,
@@ -90,7 +90,7 @@ impl Judge {
     }
 
     /// A request of the exec class was allowed.
-    pub fn authorized(&mut self, exchange: Exchange) -> Verdict {
+    pub fn authorized(&mut self, exchange: Box<Exchange>) -> Verdict {
         let at = authorized_at(&exchange);
         let judgement = self.court.judge(&exchange, Stage::Authorized, at, None);
         let mut raised = judgement.findings;
@@ -105,7 +105,7 @@ impl Judge {
     }
 
     /// The runtime answered; a verdict if that raises a finding.
-    pub fn answered(&mut self, exchange: Exchange) -> Option<Verdict> {
+    pub fn answered(&mut self, exchange: Box<Exchange>) -> Option<Verdict> {
         if exchange.request.is_none() && self.running.len() < self.limit {
             // Nobody could tell that it was an exec when it was authorized.
             let running = Running { exchange: exchange.clone(), raised: Findings::default(), entitlement: None, settled: true };
@@ -137,7 +137,7 @@ impl Judge {
     }
 
     /// A request is over.
-    pub fn ended(&mut self, exchange: Exchange) -> Verdict {
+    pub fn ended(&mut self, exchange: Box<Exchange>) -> Verdict {
         let at = exchange.end.map_or_else(|| latest(&exchange), |end| end.time);
         let running = self.running.remove(&exchange.id);
         let (before, entitlement) = running.map_or_else(Default::default, |running| (running.raised, running.entitlement));

@@ -133,7 +133,7 @@ impl Build {
         let time = self.tick();
         self.exchange.checks.push(Check {
             time,
-            user: self.user.clone(),
+            user: self.user.clone().into(),
             verb: verb.into(),
             subresource: subresource.into(),
             node: NODE.into(),
@@ -177,7 +177,7 @@ impl Build {
     }
 
     pub(crate) fn called_from(mut self, place: Place) -> Self {
-        self.exchange.caller = Caller::Local(LocalCaller { pid: 4242, comm: "curl".into(), place });
+        self.exchange.caller = Caller::Local(LocalCaller { pid: 4242, comm: "curl".into(), place }.into());
         self
     }
 
@@ -214,8 +214,8 @@ impl Build {
         self
     }
 
-    pub(crate) fn seen(self) -> Exchange {
-        self.exchange
+    pub(crate) fn seen(self) -> Box<Exchange> {
+        self.exchange.into()
     }
 
     fn tick(&mut self) -> Timestamp {

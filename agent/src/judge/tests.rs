@@ -1,5 +1,7 @@
 //! Tables over synthetic exchanges.
 
+use std::sync::Arc;
+
 use super::testing::*;
 use super::*;
 use crate::exchange::{Gap, Place};
@@ -218,8 +220,8 @@ fn findings_and_what_is_none() {
         (proxied(exec()).answer(101), vec!["unlogged-exec"]),
         (proxied(exec().by(API_SERVER)).hijacked(), vec![]),
         (proxied(exec().by("kube-apiserver-kubelet-client2")).hijacked(), vec!["unlogged-exec"]),
-        (proxied(exec()).change_check(|check| check.user.name = Text::Unreadable).hijacked(), vec!["unlogged-exec"]),
-        (proxied(exec()).change_check(|check| check.user.name = cut(API_SERVER)).hijacked(), vec!["unlogged-exec"]),
+        (proxied(exec()).change_check(|check| Arc::make_mut(&mut check.user).name = Text::Unreadable).hijacked(), vec!["unlogged-exec"]),
+        (proxied(exec()).change_check(|check| Arc::make_mut(&mut check.user).name = cut(API_SERVER)).hijacked(), vec!["unlogged-exec"]),
         (exec().answer(101).hijacked().gap(Gap::Lost), vec!["unlogged-exec"]),
         (proxied(exec()).hijacked().gap(Gap::Lost), vec!["unlogged-exec"]),
         (exec().hijacked().gap(Gap::Lost), vec![]),

@@ -97,7 +97,7 @@ pub struct Probes {
     sites: Array<MapData, Plain<wire::Site>>,
     free: BTreeSet<u32>,
     counters: PerCpuArray<MapData, u64>,
-    owners: HashMap<MapData, u32, u32>,
+    owners: HashMap<MapData, u32, Plain<wire::Owner>>,
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
     disbelieved: HashMap<MapData, u32, u8>,
@@ -258,17 +258,23 @@ impl Probes {
         Ok(())
     }
 
-    /// Lets this attachment, and no other, speak for a process: where its file lies on an overlay, the probes of others may be on the same
-    /// file below.
-    pub fn assign(&mut self, pid: u32, attachment: &Attachment) -> Result<(), ProbeError> {
-        Ok(self.owners.insert(&pid, &attachment.number, 0)?)
+    /// Lets this attachment, and no other, speak for a process that is believed and lives in the network namespace `netns`: where its file lies
+    /// on an overlay, the probes of others may be on the same file below. To be undone by [`Self::forget_process`] when the
+    /// process ends.
+    pub fn assign(&mut self, pid: u32, netns: u32, attachment: &Attachment) -> Result<(), ProbeError> {
+        Ok(self.owners.insert(&pid, &Plain(wire::Owner { attachment: attachment.number, netns }), 0)?)
     }
 
     /// Takes the probes off an executable.
     pub fn detach(&mut self, attachment: Attachment) {
         // Nobody speaks for its processes any more: whoever else is on the same file shall.
-        let orphans: Vec<u32> =
-            self.owners.iter().filter_map(Result::ok).filter(|(_, owner)| *owner == attachment.number).map(|(pid, _)| pid).collect();
+        let orphans: Vec<u32> = self
+            .owners
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, owner)| owner.0.attachment == attachment.number)
+            .map(|(pid, _)| pid)
+            .collect();
         for pid in orphans {
             let _absent = self.owners.remove(&pid);
         }
@@ -357,6 +363,10 @@ struct Plain<T>(T);
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
 // SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 6 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
 unsafe impl Pod for Plain<wire::Site> {}
+
+#[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
+// SAFETY: `Owner` is `repr(C)`, of two integers, and has no padding.
+unsafe impl Pod for Plain<wire::Owner> {}
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
 // SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 2 × 8 + 12 × 4 + 4 × 2 bytes.

@@ -11,7 +11,7 @@ mod load;
 mod rings;
 mod way;
 
-pub use decode::{DecodeError, Decoded, decode, sender};
+pub use decode::{DecodeError, Decoded, Users, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use lease::Lease;
 pub use load::{Attachment, Counts, ProbeError, Probes};

@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::{
     executable,
     file::ExecutableFile,
-    find::FileId,
+    find::{FileId, netns},
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
 };
@@ -147,7 +147,7 @@ impl Kubelets {
         let life = pidfd_open(process, PidfdFlags::empty()).map_err(|error| unreadable(error.into()))?;
         let file = FileId::of(&path).map_err(unreadable)?;
         if let Some(target) = self.targets.iter_mut().find(|target| target.file == file) {
-            probes.assign(pid, &target.attachment).map_err(|source| AdoptError::Probe { pid, source })?;
+            probes.assign(pid, home(pid), &target.attachment).map_err(|source| AdoptError::Probe { pid, source })?;
             target.processes.push((pid, life));
             return Ok(None);
         }
@@ -302,13 +302,18 @@ impl Kubelets {
 /// Puts the probes on a file, and lets them speak for its processes; all of it or nothing.
 fn probe(probes: &mut Probes, file: &Path, plan: &Plan, processes: &[(u32, OwnedFd)]) -> Result<Attachment, ProbeError> {
     let attachment = probes.attach(file, plan)?;
-    match processes.iter().find_map(|(pid, _)| probes.assign(*pid, &attachment).err()) {
+    match processes.iter().find_map(|(pid, _)| probes.assign(*pid, home(*pid), &attachment).err()) {
         None => Ok(attachment),
         Some(error) => {
             probes.detach(attachment);
             Err(error)
         }
     }
+}
+
+/// The network namespace of a process, by its inode; 0 if that cannot be told, and then the kernel programs look at each hit.
+fn home(pid: u32) -> u32 {
+    netns(pid).unwrap_or(0)
 }
 
 /// Takes the probes off, and only then lets go of the file.

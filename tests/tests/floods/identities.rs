@@ -58,7 +58,7 @@ impl Caller {
             let groups = vec![format!("group-{n}").as_str().into()];
             Part::Check(Check {
                 time: self.at(1),
-                user: User { name: format!("user-{n}").as_str().into(), group_count: Some(1), groups, ..User::default() },
+                user: User { name: format!("user-{n}").as_str().into(), group_count: Some(1), groups, ..User::default() }.into(),
                 verb: "get".into(),
                 subresource: "proxy".into(),
                 node: "node1".into(),

@@ -15,7 +15,7 @@ use std::{
 
 use kubewitness::{
     observation::Observation,
-    probe::{Attachment, ProbeError, Probes, Rings, Way, decode},
+    probe::{Attachment, ProbeError, Probes, Rings, Users, Way, decode},
     target::{own_netns, plan::SiteKind},
 };
 use kubewitness_tests::scenarios::Bed;
@@ -50,12 +50,12 @@ impl Witness {
 
     /// Waits until `count` requests ended, and a moment more for what should not come.
     fn until(&mut self, server: &Server, count: u32) -> Seen {
-        let (mut seen, begun) = (Seen::default(), Instant::now());
+        let (mut seen, mut users, begun) = (Seen::default(), Users::default(), Instant::now());
         let mut after = 0;
         while after < 5 && begun.elapsed() < SEEN_WITHIN {
-            self.rings.drain(4096, |record| match decode(&record).unwrap().observation {
+            self.rings.drain(4096, |record| match decode(&record, &mut users).unwrap().observation {
                 Observation::Request(id, _) if id.tgid == server.pid() => seen.requests += 1,
-                Observation::Check(id, _) if id.tgid == server.pid() => seen.checks += 1,
+                Observation::Check(id, _) | Observation::Recheck(id, _) if id.tgid == server.pid() => seen.checks += 1,
                 Observation::End(id, _) if id.tgid == server.pid() => seen.ends += 1,
                 _ => {}
             });

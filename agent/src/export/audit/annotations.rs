@@ -115,7 +115,8 @@ fn without_nodes_proxy(judgement: &Judgement) -> Option<String> {
 
 /// A caller of this node: `pod default/web 2f3c…`, or `process 4242 curl`.
 pub(in crate::export) fn caller(caller: &Caller) -> Option<String> {
-    let Caller::Local(LocalCaller { pid, comm, place }) = caller else { return None };
+    let Caller::Local(caller) = caller else { return None };
+    let LocalCaller { pid, comm, place } = &**caller;
     Some(match place {
         Place::Pod { uid, name: Some((namespace, name)) } => format!("pod {namespace}/{name} {uid}"),
         Place::Pod { uid, name: None } => format!("pod {uid}"),

@@ -1,5 +1,7 @@
 //! Golden events, and what hostile callers try to put in them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -172,7 +174,11 @@ fn annotations_say_what_was_seen_and_nothing_else() {
         (allowed().called_from(Place::Host), "kubewitness.dev/caller", Some("process 4242 curl")),
         (allowed().called_from(Place::Pod { uid: "u".into(), name: None }), "kubewitness.dev/caller", Some("pod u")),
         (allowed().gap(Gap::Lost).gap(Gap::Cut), "kubewitness.dev/completeness", Some("partial: records-lost,text-cut")),
-        (allowed().change_check(|check| check.user.group_count = Some(50)), "kubewitness.dev/completeness", Some("partial: text-cut")),
+        (
+            allowed().change_check(|check| Arc::make_mut(&mut check.user).group_count = Some(50)),
+            "kubewitness.dev/completeness",
+            Some("partial: text-cut"),
+        ),
         (allowed().change_check(|check| check.reason = Text::Unreadable).gap(Gap::Unreadable), "kubewitness.dev/granted-by", None),
     ] {
         assert_eq!(annotation(build.clone(), key).as_deref(), expected, "{key} of {build:#?}");

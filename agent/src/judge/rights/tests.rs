@@ -1,5 +1,6 @@
 //! What the RBAC objects make of requests, as tables.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Backing::{Confirmed, Contradicted, Stale, Unknown};
@@ -76,12 +77,12 @@ fn what_the_objects_bear_out_and_what_they_would_do_without_nodes_proxy() {
         (get(), exec().change_check(|check| check.reason = Text::Unreadable), (Some(Unknown), Some("denied"))),
         (get(), because(r#"RBAC: allowed by ClusterRoleBinding "a\"b" of ClusterRole "c" to User "x""#), (Some(Unknown), Some("denied"))),
         // Of those that were not seen whole nothing is concluded that another group or name could change.
-        (get(), exec().change_check(|check| check.user.group_count = Some(9)), (Some(Confirmed), Some("denied"))),
-        (listing([]), exec().change_check(|check| check.user.group_count = Some(9)), (Some(Unknown), Some("denied"))),
-        (get(), exec().change_check(|check| check.user.name = cut(SERVICE_ACCOUNT)), (Some(Unknown), Some("denied"))),
+        (get(), exec().change_check(|check| Arc::make_mut(&mut check.user).group_count = Some(9)), (Some(Confirmed), Some("denied"))),
+        (listing([]), exec().change_check(|check| Arc::make_mut(&mut check.user).group_count = Some(9)), (Some(Unknown), Some("denied"))),
+        (get(), exec().change_check(|check| Arc::make_mut(&mut check.user).name = cut(SERVICE_ACCOUNT)), (Some(Unknown), Some("denied"))),
         (
             get(),
-            fallback().change_check(|check| check.user.name = Text::Unreadable),
+            fallback().change_check(|check| Arc::make_mut(&mut check.user).name = Text::Unreadable),
             (Some(Unknown), Some("unknown: the user was not seen")),
         ),
         (
@@ -115,7 +116,7 @@ fn what_the_objects_bear_out_and_what_they_would_do_without_nodes_proxy() {
         ),
         (
             listing([]),
-            because("").change_check(|check| check.user.group_count = Some(9)),
+            because("").change_check(|check| Arc::make_mut(&mut check.user).group_count = Some(9)),
             (Some(Unknown), Some("unknown: not all groups of the user are known")),
         ),
         // Another authorizer's yes.
@@ -181,7 +182,7 @@ fn a_get_that_execs_where_create_is_missing_is_the_bypass() {
         (get(), fallback(), false),
         // What is not known is not missing.
         (vec![], exec(), false),
-        (get(), exec().change_check(|check| check.user.group_count = Some(9)), false),
+        (get(), exec().change_check(|check| Arc::make_mut(&mut check.user).group_count = Some(9)), false),
         (get(), exec().change_check(|check| check.reason = Text::Unreadable), false),
         // What was allowed by objects that are gone, or outside of RBAC, says nothing about create.
         (listing([]), exec(), false),
@@ -206,7 +207,7 @@ fn outside_rbac_is_what_no_rule_explains() {
         (listing(pods()), because(""), false),
         // Where the objects do not tell, the reason alone does, as without them.
         (vec![], because(WEBHOOK), true),
-        (listing([]), because("").change_check(|check| check.user.group_count = Some(9)), false),
+        (listing([]), because("").change_check(|check| Arc::make_mut(&mut check.user).group_count = Some(9)), false),
         (listing([]), because(REASON), false),
     ];
     for (updates, build, outside) in rows {
