@@ -3,11 +3,12 @@
 
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
-use kubewitness_wire::{Check, Counter, Kind, Layout, Question, QuestionText, Span, UserText, limit};
+use kubewitness_wire::{Check, Class, Counter, Kind, Layout, Question, QuestionText, Span, UserText, limit};
 
 use crate::{
     go_map::{self, Key, Wanted},
     hit::{Hit, InFlight},
+    known,
     maps::count,
     object::{self, append_field, later},
     registers,
@@ -46,21 +47,47 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let is_let_in = decision as u32 == ALLOW && error == 0;
     let request = InFlight::of(&hit, is_let_in);
     let answer = Answer { attributes, decision: decision as u32, error: u8::from(error != 0), reason: [reason, reason_length] };
-    // SAFETY: the pointer is an element of a map.
-    let is_known = user != 0 && request.flight.is_some_and(|flight| unsafe { (*flight).user == user });
-    let kind = if is_known { Kind::Recheck } else { Kind::Check };
-    let sent = hit.report(kind, &request, |slot| {
-        let record = if is_known { start::<Question>(slot).cast() } else { start::<Check>(slot) };
-        question(slot, record.cast(), &answer, layout);
-        if !is_known {
-            whose(slot, record, user, layout);
+    hit.report(&request, |slot| {
+        known::forget(slot);
+        let told = told_before(&hit, &request, slot, user);
+        let check = if told == 0 { start::<Check>(slot) } else { start::<Question>(slot).cast() };
+        question(slot, check.cast(), &answer, layout);
+        let record = if told == 0 { hit.record() } else { told };
+        // SAFETY: the record lies in the slot that is ours.
+        unsafe { (*check).question.told = record };
+        if let Some(flight) = request.flight {
+            // It is undone if the record finds no room.
+            // SAFETY: the pointer is an element of a map.
+            unsafe { ((*flight).user, (*flight).told) = (user, record) };
         }
-    });
-    if let (Some(()), Some(flight)) = (sent, request.flight) {
-        // SAFETY: as above.
-        unsafe { (*flight).user = user };
+        if told == 0 {
+            whose(slot, check, user, layout);
+            Kind::Check
+        } else {
+            Kind::Recheck
+        }
+    })
+}
+
+/// The record that has told of the user already, or 0.
+#[inline(always)]
+fn told_before(hit: &Hit<'_>, request: &InFlight, slot: *mut Slot, user: u64) -> u64 {
+    if user == 0 {
+        return 0;
     }
-    sent
+    if let Some(flight) = request.flight {
+        // SAFETY: the pointer is an element of a map.
+        let (last, told) = unsafe { ((*flight).user, (*flight).told) };
+        if last == user {
+            return told;
+        }
+    }
+    let layout = &hit.site.layout;
+    if !object::load(slot, user, end_of_user(layout)) || !known::note(slot, user, hit.process.tgid, layout) {
+        return 0;
+    }
+    // What comes over the other ring may be read before this one.
+    if request.class as u8 == Class::Routine as u8 { known::find(slot, hit.time).unwrap_or(0) } else { 0 }
 }
 
 /// What `Authorize` was asked and said.

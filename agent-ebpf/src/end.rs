@@ -21,10 +21,11 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
     // An API server in the same process hands its own upgrades on by the same function: they are no requests to the kubelet. Of a request that
     // is older than the probes the end tells.
     request.flight?;
-    hit.report(Kind::Answer, &request, |slot| {
+    hit.report(&request, |slot| {
         let record = start::<Answer>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).status = status as u32 };
+        Kind::Answer
     })
 }
 
@@ -34,7 +35,7 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::at_entry(ctx)?;
     let request = InFlight::of(&hit, false);
     let panicked = panicked(&hit);
-    let sent = hit.report(Kind::End, &request, |slot| {
+    let sent = hit.report(&request, |slot| {
         let record = start::<End>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).panicked = panicked };
@@ -42,6 +43,7 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
             // SAFETY: the pointer is an element of a map; the record is as above.
             let _unreadable = unsafe { response(record, &*flight, &hit.site.layout, hit.bias()) };
         }
+        Kind::End
     });
     request.end(&hit, sent);
     sent

@@ -37,9 +37,10 @@ pub struct Flight {
     /// Records of it that were sent.
     pub sent: u32,
     pub zero: u32,
-    /// The user of the last [`kubewitness_wire::Check`] of it that was sent over its ring. The same object is asked about in each of its checks: the
-    /// kubelet's filter holds it until all are answered (`pkg/kubelet/server/server.go`, `InstallAuthFilter`).
+    /// The user of the last [`kubewitness_wire::Check`] of it that was sent over its ring, and that record. The same object is asked about in
+    /// each of its checks: the kubelet's filter holds it until all are answered (`pkg/kubelet/server/server.go`, `InstallAuthFilter`).
     pub user: u64,
+    pub told: u64,
 }
 
 /// The flight of a goroutine, and the class that it is in.

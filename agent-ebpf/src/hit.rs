@@ -3,7 +3,10 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::pt_regs,
-    helpers::{bpf_ktime_get_ns, generated::bpf_get_attach_cookie},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_attach_cookie, bpf_get_smp_processor_id},
+    },
     programs::ProbeContext,
 };
 use kubewitness_wire::{Class, Counter, Guarded, Kind, Site};
@@ -11,6 +14,7 @@ use kubewitness_wire::{Class, Counter, Guarded, Kind, Site};
 use crate::{
     belief::{self, Believed},
     flight::{self, Flight, Key},
+    known,
     maps::{SITES, count},
     owner, registers, request,
     scratch::{Slot, header, send, with_slot},
@@ -54,6 +58,14 @@ impl<'a> Hit<'a> {
         Key { goroutine: registers::goroutine(self.regs), tgid: self.process.tgid, zero: 0 }
     }
 
+    /// Names a record that this hit sends: no other one has this name for two years.
+    #[inline(always)]
+    pub fn record(&self) -> u64 {
+        // SAFETY: the helper takes nothing.
+        let processor = unsafe { bpf_get_smp_processor_id() } as u64;
+        processor << 56 | self.time & (u64::MAX >> 8)
+    }
+
     /// How far from its address in the file the executable was loaded.
     #[inline(always)]
     pub fn bias(&self) -> u64 {
@@ -62,19 +74,19 @@ impl<'a> Hit<'a> {
 
     /// Builds a record in a slot and sends it.
     #[inline(always)]
-    pub fn report(&self, kind: Kind, request: &InFlight, build: impl FnOnce(*mut Slot)) -> Option<()> {
-        self.report_of(self.time, kind, request, build)
+    pub fn report(&self, request: &InFlight, build: impl FnOnce(*mut Slot) -> Kind) -> Option<()> {
+        self.report_of(self.time, request, build)
     }
 
     /// The same for what happened at another time. `None` where there was no room.
     #[inline(always)]
-    pub fn report_of(&self, time: u64, kind: Kind, request: &InFlight, build: impl FnOnce(*mut Slot)) -> Option<()> {
+    pub fn report_of(&self, time: u64, request: &InFlight, build: impl FnOnce(*mut Slot) -> Kind) -> Option<()> {
         if request.is_dropped() {
             count(lost(request.class));
             return None;
         }
         let sent = with_slot(|slot| {
-            build(slot);
+            let kind = build(slot);
             let record = header(slot);
             // Field by field: a copy on the stack would be too much for it.
             // SAFETY: the record lies in the slot that is ours.
@@ -89,13 +101,20 @@ impl<'a> Hit<'a> {
                 (*record).goroutine = registers::goroutine(self.regs);
                 (*record).request = request.begin;
             }
-            send(slot, request.flight)
+            send(slot, request.flight)?;
+            if kind as u8 == Kind::Check as u8 && request.class as u8 == Class::Routine as u8 {
+                known::remember(slot, self.record(), time);
+            }
+            Some(())
         });
         if sent.is_none() {
             count(lost(request.class));
             if let Some(flight) = request.flight {
                 // SAFETY: the pointer is an element of a map.
-                unsafe { (*flight).lost += 1 };
+                unsafe {
+                    (*flight).lost += 1;
+                    (*flight).user = 0;
+                }
             }
         }
         sent

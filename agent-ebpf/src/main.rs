@@ -14,6 +14,7 @@ mod end;
 mod flight;
 mod go_map;
 mod hit;
+mod known;
 mod maps;
 mod object;
 mod owner;

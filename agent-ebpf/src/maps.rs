@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use kubewitness_wire::{Counter, Kernel, Owner, SITES as SITE_COUNT, Site};
 
-use crate::{flight, scratch::Slot, socket::Connecting};
+use crate::{flight, known, scratch::Slot, socket::Connecting};
 
 /// What the agent tells about the running kernel.
 #[unsafe(no_mangle)]
@@ -53,16 +53,16 @@ pub static BELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 pub static DISBELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(512, 0);
 
 /// Bytes of the ring of routine requests.
-pub const ROUTINE_BYTES: u32 = 8 << 20;
+pub const ROUTINE_BYTES: u32 = 4 << 20;
 
 #[map]
 pub static ROUTINE: RingBuf = RingBuf::with_byte_size(ROUTINE_BYTES, 0);
 
 #[map]
-pub static PRIORITY: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+pub static PRIORITY: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 #[map]
-pub static SOCKETS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static SOCKETS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
@@ -78,6 +78,10 @@ pub static PRIORITY_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMa
 /// Sockets of this node that are connecting to a watched port, by their address in the kernel.
 #[map]
 pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(4096, 0);
+
+/// Users who were told over the routine ring. The agent remembers as many.
+#[map]
+pub static KNOWN: LruHashMap<known::User, known::Told> = LruHashMap::with_max_entries(1024, 0);
 
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(crate::scratch::SLOTS, 0);

@@ -85,6 +85,7 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
         sent: 0,
         zero: 0,
         user: 0,
+        told: 0,
     };
     flight::begin(&hit.key(), &flight);
     if !flight.is_guarded() {
@@ -107,7 +108,7 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
         unsafe { (*flight).dropped = 1 };
     }
     let layout = &hit.site.layout;
-    let sent = hit.report_of(in_flight.begin, Kind::Request, in_flight, |slot| {
+    let sent = hit.report_of(in_flight.begin, in_flight, |slot| {
         let record = start::<Request>(slot);
         // SAFETY: no access, only the address of a field.
         let spans = unsafe { &raw mut (*record).spans };
@@ -136,6 +137,7 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
             span(RequestText::UserAgent, value::<{ limit::NAME }>(slot, agent));
             span(RequestText::Upgrade, value::<{ limit::WORD }>(slot, upgrade));
         }
+        Kind::Request
     });
     if sent.is_some() {
         // SAFETY: as above.

@@ -16,6 +16,7 @@ use kubewitness_wire::{Class, Header, Span, limit};
 use crate::{
     flight::Flight,
     go_map::{Found, Walk},
+    known,
     maps::{PRIORITY, ROUTINE, ROUTINE_BYTES, SCRATCH},
     object, user,
 };
@@ -40,6 +41,8 @@ pub struct Slot {
     pub key: [u64; 8],
     pub group: [u8; 1024],
     pub object: [u8; object::ROOM],
+    pub user: known::User,
+    pub told: known::Told,
     record: [u8; limit::RECORD + MARGIN],
 }
 

@@ -112,8 +112,6 @@ pub enum Observation {
     Request(RequestId, Request),
     /// The kubelet asked its authorizer a question about it.
     Check(RequestId, Check),
-    /// It asked another one about the same user, who is not told again: here they are nobody.
-    Recheck(RequestId, Check),
     /// The container runtime answered its upgrade, with this HTTP status.
     Answer(RequestId, Timestamp, u16),
     /// It is over.

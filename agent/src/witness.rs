@@ -56,7 +56,6 @@ impl Witness {
         let (id, part) = match observation {
             Observation::Request(id, request) => (id, Part::Request(request)),
             Observation::Check(id, check) => (id, Part::Check(check)),
-            Observation::Recheck(id, check) => (id, Part::Recheck(check)),
             Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
             Observation::End(id, end) => (id, Part::End(end)),
             Observation::Socket(socket) => return Ok(self.socket(socket, place)),

@@ -14,7 +14,7 @@ pub enum Kind {
     End = 4,
     /// [`Socket`]
     Socket = 5,
-    /// [`Question`] alone: the user is that of the [`Check`] before of the same request.
+    /// [`Question`] alone: of a user who was told by a [`Check`] over the same ring, less than [`TOLD_AGAIN`] before.
     Recheck = 6,
 }
 
@@ -180,9 +180,14 @@ pub struct Question {
     pub error: u8,
     /// Zero.
     pub reserved: [u8; 3],
+    /// Names the [`Check`] that tells of the user: this one, or one before.
+    pub told: u64,
     /// Texts, by [`QuestionText`].
     pub spans: [Span; QuestionText::COUNT],
 }
+
+/// After so many nanoseconds a user is told anew. What is at an address of the kubelet's memory may be another user by then.
+pub const TOLD_AGAIN: u64 = 1_000_000_000;
 
 /// The texts of a [`Question`], in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

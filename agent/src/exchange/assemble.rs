@@ -1,12 +1,11 @@
 //! Puts the observations of each request together.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{Caller, ConnectionId, Connections, Exchange, Gap, Step, bounded::Bounded};
 use crate::{
     kubelet::Endpoint,
-    observation::{Check, Decision, End, Request, RequestId, Text, Timestamp, User},
+    observation::{Check, Decision, End, Request, RequestId, Text, Timestamp},
 };
 
 /// A goroutine serves one request at a time.
@@ -21,8 +20,6 @@ pub enum Part {
     Request(Request),
     /// A question to the authorizer.
     Check(Check),
-    /// Another one about the same user.
-    Recheck(Check),
     /// The runtime's answer.
     Answer(Timestamp, u16),
     /// Its end.
@@ -192,13 +189,6 @@ impl Exchange {
                 self.request = Some(request);
                 None
             }
-            Part::Recheck(check) => {
-                let known = self.last_checked();
-                if known.is_none() {
-                    self.note(Gap::Lost);
-                }
-                self.add(Part::Check(Check { user: known.unwrap_or_else(|| Arc::clone(&check.user)), ..check }))
-            }
             Part::Check(check) => {
                 self.note_texts([&check.user.name, &check.verb, &check.subresource]);
                 let allowed = check.decision == Decision::Allow;
@@ -219,11 +209,6 @@ impl Exchange {
                 Some(Moment::Ended)
             }
         }
-    }
-
-    /// Whom the last check was about.
-    fn last_checked(&self) -> Option<Arc<User>> {
-        self.checks.last().map(|check| Arc::clone(&check.user))
     }
 
     /// exec, attach, run or portForward.

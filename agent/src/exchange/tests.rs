@@ -1,7 +1,6 @@
 //! Interleavings and cuts: what comes out is either whole and right, or says that it is not.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -20,14 +19,6 @@ fn at(goroutine: u64, number: u64, step: u64) -> Timestamp {
 
 fn peer(goroutine: u64) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 40_000 + u16::try_from(goroutine).unwrap()))
-}
-
-/// The same about the user of the check before, who is not told again.
-fn again(part: Part) -> Part {
-    match part {
-        Part::Check(check) => Part::Recheck(Check { user: Arc::default(), ..check }),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// The `number`th request of a goroutine, part by part; each third one is an exec, each third a refusal.
@@ -61,7 +52,7 @@ fn trace(goroutine: u64, number: u64) -> Vec<(RequestId, Part)> {
         upgrade: Lookup::Absent,
     })];
     match number % 3 {
-        0 => parts.extend([check(1, "pods", Decision::NoOpinion), again(check(2, "proxy", Decision::Allow))]),
+        0 => parts.extend([check(1, "pods", Decision::NoOpinion), check(2, "proxy", Decision::Allow)]),
         1 => parts.extend([check(1, "proxy", Decision::Allow), Part::Answer(at(goroutine, number, 2), 101)]),
         _ => parts.push(check(1, "metrics", Decision::NoOpinion)),
     }
@@ -168,7 +159,7 @@ proptest! {
         for exchange in &seen {
             let whole = reference.iter().find(|whole| whole.id == exchange.id).expect("a request of the trace");
             // A check or an answer that is lost leaves no trace here: the kernel programs count it, see the next test.
-            let silent = exchange.id == id && matches!(part, Part::Check(_) | Part::Recheck(_) | Part::Answer(..));
+            let silent = exchange.id == id && matches!(part, Part::Check(_) | Part::Answer(..));
             prop_assert!(silent || exchange.gaps.is_empty() == (exchange == whole), "{:?}", exchange);
         }
     }
@@ -182,7 +173,7 @@ fn lost_records_that_the_kernel_counted_mark_the_exchange() {
     let last = parts.len() - 1;
     let mut steps = Vec::new();
     for (index, (id, part)) in parts.into_iter().enumerate() {
-        if !matches!(part, Part::Check(_) | Part::Recheck(_)) {
+        if !matches!(part, Part::Check(_)) {
             steps.extend(exchanges.observe(
                 id,
                 part,
@@ -369,23 +360,5 @@ fn what_was_asked_for_is_known_without_the_begin_and_who_is_refused_is_not_let_i
         steps.extend(exchanges.stop());
         let [exchange] = ended_of(steps).try_into().unwrap();
         assert_eq!((exchange.endpoint(), exchange.is_let_in), (Endpoint::Run(None), priority), "{part:?}");
-    }
-}
-
-#[test]
-fn whoever_is_asked_about_again_is_the_one_before_or_unknown() {
-    let parts = trace(1, 0);
-    let id = parts[0].0;
-    for (kept, names, gaps) in
-        [(vec![0, 1, 2, 3], vec![Some("alice"), Some("alice")], vec![]), (vec![0, 2, 3], vec![None], vec![Gap::Lost, Gap::Unreadable])]
-    {
-        let (mut connections, mut exchanges) = (Connections::new(10), Exchanges::new(10, PORT, READ_ONLY));
-        let steps = kept.into_iter().flat_map(|index: usize| {
-            let part = parts[index].1.clone();
-            exchanges.observe(id, part, Arrival::default(), &mut connections)
-        });
-        let [exchange] = ended_of(steps.collect()).try_into().unwrap();
-        assert_eq!(exchange.checks.iter().map(|check| check.user.name.known()).collect::<Vec<_>>(), names);
-        assert_eq!(exchange.gaps, gaps);
     }
 }

@@ -1,7 +1,6 @@
 //! From the bytes of a kernel record to an [`Observation`]. Pure, and every length is checked: a ring is trusted, but not blindly.
 
 use std::{
-    collections::HashMap,
     mem::offset_of,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -11,6 +10,7 @@ use bytes::Bytes;
 use kubewitness_wire as wire;
 use thiserror::Error;
 
+use super::Users;
 use crate::exchange::Arrival;
 use crate::kubelet::Endpoint;
 use crate::observation::{
@@ -62,9 +62,9 @@ pub fn decode(record: &Bytes, users: &mut Users) -> Result<Decoded, DecodeError>
     let observation = if kind == wire::Kind::Request as u8 {
         Observation::Request(id, request(fields, time)?)
     } else if kind == wire::Kind::Check as u8 {
-        Observation::Check(id, Check { user: users.of(fields)?, ..question(fields, users.unknown(), time)? })
+        Observation::Check(id, question(fields, users.told(fields, time)?, time)?)
     } else if kind == wire::Kind::Recheck as u8 {
-        Observation::Recheck(id, question(fields, users.unknown(), time)?)
+        Observation::Check(id, question(fields, users.told_before(fields)?, time)?)
     } else if kind == wire::Kind::Answer as u8 {
         Observation::Answer(id, time, status(fields.u32(offset_of!(wire::Answer, status))?))
     } else if kind == wire::Kind::End as u8 {
@@ -118,7 +118,7 @@ fn question(fields: Fields<'_>, user: Arc<User>, time: Timestamp) -> Result<Chec
 }
 
 /// The user of a check, whose texts begin at `start`.
-fn user(fields: Fields<'_>, start: usize) -> Result<User, DecodeError> {
+pub(super) fn user(fields: Fields<'_>, start: usize) -> Result<User, DecodeError> {
     let mut texts = fields.texts(start);
     let mut next = |text: wire::UserText| texts.next(offset_of!(wire::Check, spans) + SPAN * text as usize);
     let complete = fields.u8(offset_of!(wire::Check, extra))? == wire::Search::Complete as u8;
@@ -135,48 +135,6 @@ fn user(fields: Fields<'_>, start: usize) -> Result<User, DecodeError> {
         .map(|index| Ok(texts.next(offset_of!(wire::Check, group_spans) + SPAN * index)?.text()))
         .collect::<Result<_, DecodeError>>()?;
     Ok(User { name, uid, groups, group_count, pod_name, pod_uid, node_name, node_uid, credential_id })
-}
-
-/// The users that were seen last: those who come again are not put together again.
-#[derive(Debug, Default)]
-pub struct Users {
-    /// By what their records say of them.
-    known: HashMap<Vec<u8>, Arc<User>, foldhash::fast::RandomState>,
-    unknown: Arc<User>,
-    /// What the last one's record said, whose room the next one takes.
-    key: Vec<u8>,
-}
-
-/// Users that are remembered at once, of 700 bytes each as a rule, and of 12 KiB at most. They are forgotten together.
-const USERS: usize = 512;
-
-impl Users {
-    /// One of whom nothing is known.
-    fn unknown(&self) -> Arc<User> {
-        Arc::clone(&self.unknown)
-    }
-
-    fn of(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
-        let mut start = size_of::<wire::Check>();
-        for index in 0..wire::QuestionText::COUNT {
-            start += usize::from(check.u16(offset_of!(wire::Question, spans) + SPAN * index)?);
-        }
-        // All that is told of the user: the fixed part behind the question, and the bytes behind those of the question's texts.
-        let fixed = check.0.get(size_of::<wire::Question>()..size_of::<wire::Check>());
-        let (Some(fixed), Some(texts)) = (fixed, check.0.get(start..)) else { return Err(DecodeError::Short(check.0.len())) };
-        self.key.clear();
-        self.key.extend_from_slice(fixed);
-        self.key.extend_from_slice(texts);
-        if let Some(user) = self.known.get(&self.key[..]) {
-            return Ok(Arc::clone(user));
-        }
-        let user = Arc::new(user(check, start)?);
-        if self.known.len() >= USERS {
-            self.known.clear();
-        }
-        self.known.insert(self.key.clone(), Arc::clone(&user));
-        Ok(user)
-    }
 }
 
 fn end(fields: Fields<'_>, time: Timestamp) -> Result<End, DecodeError> {
@@ -254,11 +212,11 @@ fn status(value: u32) -> u16 {
     u16::try_from(value).unwrap_or(0)
 }
 
-const SPAN: usize = size_of::<wire::Span>();
+pub(super) const SPAN: usize = size_of::<wire::Span>();
 
 /// The fixed part of a record.
 #[derive(Clone, Copy)]
-struct Fields<'a>(&'a Bytes);
+pub(super) struct Fields<'a>(pub(super) &'a Bytes);
 
 impl<'a> Fields<'a> {
     fn array<const N: usize>(self, at: usize) -> Result<[u8; N], DecodeError> {
@@ -266,19 +224,19 @@ impl<'a> Fields<'a> {
         bytes.try_into().map_err(|_| DecodeError::Short(self.0.len()))
     }
 
-    fn u8(self, at: usize) -> Result<u8, DecodeError> {
+    pub(super) fn u8(self, at: usize) -> Result<u8, DecodeError> {
         self.array(at).map(u8::from_ne_bytes)
     }
 
-    fn u16(self, at: usize) -> Result<u16, DecodeError> {
+    pub(super) fn u16(self, at: usize) -> Result<u16, DecodeError> {
         self.array(at).map(u16::from_ne_bytes)
     }
 
-    fn u32(self, at: usize) -> Result<u32, DecodeError> {
+    pub(super) fn u32(self, at: usize) -> Result<u32, DecodeError> {
         self.array(at).map(u32::from_ne_bytes)
     }
 
-    fn u64(self, at: usize) -> Result<u64, DecodeError> {
+    pub(super) fn u64(self, at: usize) -> Result<u64, DecodeError> {
         self.array(at).map(u64::from_ne_bytes)
     }
 
@@ -329,68 +287,5 @@ impl Taken {
             return Lookup::Found(self.text());
         }
         if complete { Lookup::Absent } else { Lookup::Unknown }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The checks of the recorded trace.
-    fn checks() -> Vec<Bytes> {
-        let mut rest = Bytes::from_static(include_bytes!("../../tests/fixtures/trace-1.36.3.bin"));
-        let mut records = Vec::new();
-        while !rest.is_empty() {
-            let length = u32::from_ne_bytes(rest[4..8].try_into().unwrap());
-            records.push(rest.split_to(usize::try_from(length).unwrap()));
-        }
-        records.retain(|record| record[0] == wire::Kind::Check as u8);
-        records
-    }
-
-    fn user_of(record: &Bytes, users: &mut Users) -> Arc<User> {
-        match decode(record, users).unwrap().observation {
-            Observation::Check(_, check) => check.user,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_user_who_comes_again_is_the_same_and_no_other_is() {
-        let (mut users, records) = (Users::default(), checks());
-        assert!(records.len() > 4);
-        for one in &records {
-            for other in &records {
-                let (first, second) = (user_of(one, &mut users), user_of(other, &mut users));
-                assert_eq!(Arc::ptr_eq(&first, &second), first == second);
-                assert_eq!(first, user_of(one, &mut Users::default()));
-            }
-        }
-        // Whatever differs in what is told of a user makes another one.
-        let record = &records[0];
-        let known = user_of(record, &mut users);
-        let name = memchr::memmem::find(record, b"system:serviceaccount:").unwrap();
-        for at in (size_of::<wire::Question>()..size_of::<wire::Question>() + 4).chain(name..record.len()) {
-            let mut changed = record.to_vec();
-            changed[at] ^= 1;
-            let changed = Bytes::from(changed);
-            if let Ok(decoded) = decode(&changed, &mut users) {
-                let Observation::Check(_, check) = decoded.observation else { panic!() };
-                assert!(!Arc::ptr_eq(&check.user, &known), "byte {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn they_are_bounded() {
-        let mut users = Users::default();
-        let record = &checks()[0];
-        let name = memchr::memmem::find(record, b"system:serviceaccount:").unwrap();
-        for number in 0..3 * USERS {
-            let mut changed = record.to_vec();
-            changed[name..name + 6].copy_from_slice(format!("{number:06}").as_bytes());
-            assert!(user_of(&changed.into(), &mut users).name.known().unwrap().starts_with(&format!("{number:06}")));
-        }
-        assert!(users.known.len() <= USERS);
     }
 }

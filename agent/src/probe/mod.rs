@@ -9,11 +9,13 @@ mod kernel_log;
 mod lease;
 mod load;
 mod rings;
+mod users;
 mod way;
 
-pub use decode::{DecodeError, Decoded, Users, decode, sender};
+pub use decode::{DecodeError, Decoded, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use lease::Lease;
 pub use load::{Attachment, Counts, ProbeError, Probes};
 pub use rings::Rings;
+pub use users::Users;
 pub use way::{NoWay, Way};

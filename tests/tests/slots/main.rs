@@ -55,7 +55,7 @@ impl Witness {
         while after < 5 && begun.elapsed() < SEEN_WITHIN {
             self.rings.drain(4096, |record| match decode(&record, &mut users).unwrap().observation {
                 Observation::Request(id, _) if id.tgid == server.pid() => seen.requests += 1,
-                Observation::Check(id, _) | Observation::Recheck(id, _) if id.tgid == server.pid() => seen.checks += 1,
+                Observation::Check(id, _) if id.tgid == server.pid() => seen.checks += 1,
                 Observation::End(id, _) if id.tgid == server.pid() => seen.ends += 1,
                 _ => {}
             });
