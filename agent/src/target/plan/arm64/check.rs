@@ -53,6 +53,8 @@ pub(super) fn spill(wrapper: &Body) -> Result<Attributes, Doubt> {
             }
             Instruction::Add { to, from: X::SP, value } if *to != ITAB && *to != DATA => fresh = Some((*to, depth - value)),
             Instruction::Branch(Branch::If(_), _) => {}
+            // A wrapper looks whether it is called by a panic, and comes back if it is.
+            Instruction::Branch(Branch::NotZero(register), _) if *register != ITAB && *register != DATA => {}
             _ if !i.is_straight() || i.writes(X::SP) => break,
             _ if (itab.is_none() && i.writes(ITAB)) || (data.is_none() && i.writes(DATA)) => break,
             _ => {
@@ -216,6 +218,8 @@ mod tests {
             f81c0ffe str x30, [sp, #-64]!
             f81f83fd str x29, [sp, #0xfffffffffffffff8]
             d10023fd sub x29, sp, #0x8
+            f9401390 ldr x16, [x28, #0x20]
+            b5000330 cbnz x16
             f9002be1 str x1, [sp, #0x50]
             f9002fe2 str x2, [sp, #0x58]
             f90033e3 str x3, [sp, #0x60]
@@ -240,6 +244,7 @@ mod tests {
             ("stored after a call", "f9000be1 str x1, [sp, #0x10]", "94000000 bl"),
             ("below the frame", "f90017e4 str x4, [sp, #0x28]", "f81f83e4 str x4, [sp, #0xfffffffffffffff8]"),
             ("a frame of unknown size", "f9000be1 str x1, [sp, #0x10]", "9100029f add sp, x20, #0x0"),
+            ("a branch on what is to be stored", "f9000be1 str x1, [sp, #0x10]", "b5000323 cbnz x3"),
             ("half a word", "f90017e4 str x4, [sp, #0x28]", "b9002be4 strw x4, [sp, #0x28]"),
             ("another order", "f90017e4 str x4, [sp, #0x28]", "f9000fe4 str x4, [sp, #0x18]"),
         ] {
