@@ -104,6 +104,8 @@ fn on_host(subcommand: &str) -> Command {
 
 fn clippy() -> Result<()> {
     project::run(on_host("clippy").args(["--all-targets", "--features", E2E, "--", "-D", "warnings"]))?;
+    // What Miri runs takes modules of the agent by their paths, and notices late what they need.
+    project::run(project::cargo(&["check", "--quiet", "--tests"]).current_dir(project::root().join("fuzz/miri")))?;
     project::run(build::bpf_cargo(&build::Place::here()?, "clippy", Arch::Amd64)?.args(["--features", "bench", "--", "-D", "warnings"]))
 }
 

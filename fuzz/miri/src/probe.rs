@@ -2,5 +2,8 @@
 
 #[path = "../../../agent/src/probe/decode.rs"]
 mod decode;
+#[path = "../../../agent/src/probe/users.rs"]
+mod users;
 
 pub use decode::{decode, sender};
+pub use users::Users;

@@ -7,7 +7,7 @@ use kubewitness_miri::{
     exchange::{Connections, Exchanges, Part},
     gobin, kubelet,
     observation::Observation,
-    probe::{decode, sender},
+    probe::{Users, decode, sender},
 };
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -38,14 +38,14 @@ fn uris() {
 fn records() {
     for seed in seeds("records") {
         let mut rest = Bytes::from(seed);
-        let (mut connections, mut exchanges) = (Connections::new(4), Exchanges::new(4, 10250, 10255));
+        let (mut connections, mut exchanges, mut users) = (Connections::new(4), Exchanges::new(4, 10250, 10255), Users::default());
         let mut decoded = 0;
         while rest.len() >= 8 {
             let length = u32::from_ne_bytes(rest[4..8].try_into().unwrap());
             let record = rest.split_to(usize::try_from(length).unwrap().clamp(1, rest.len()));
             let _ = sender(&record);
             for end in [record.len(), record.len() / 2] {
-                let Ok(found) = decode(&record.slice(..end)) else { continue };
+                let Ok(found) = decode(&record.slice(..end), &mut users) else { continue };
                 decoded += 1;
                 let (id, part) = match found.observation {
                     Observation::Request(id, request) => (id, Part::Request(request)),
