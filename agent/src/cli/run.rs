@@ -142,6 +142,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         counts: Counts::default(),
         attempts: Attempts::default(),
         line: Vec::new(),
+        is_clock_read: false,
     };
     let options = Options {
         port: args.ports.kubelet_port,

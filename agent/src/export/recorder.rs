@@ -35,6 +35,8 @@ pub struct Recorder<C> {
     pub clock: Clock,
     /// Reads both clocks: the wall's may be set while the agent runs.
     pub read_clock: C,
+    /// Whether they were read since the last pause.
+    pub is_clock_read: bool,
     /// What was counted in the kernel when it was last looked at.
     pub counts: Counts,
     /// What the log tells of processes that are not believed.
@@ -92,7 +94,10 @@ impl<C: FnMut() -> Clock> Recorder<C> {
                 }
             }
             News::Status(status) => self.status(&status),
-            News::Pause => self.outputs.flush(),
+            News::Pause => {
+                self.outputs.flush();
+                self.is_clock_read = false;
+            }
             News::Checked(check, failure) => self.health.checked(check, failure),
             News::Mended(check) => self.health.metrics().mended(check),
         }
@@ -100,7 +105,9 @@ impl<C: FnMut() -> Clock> Recorder<C> {
 
     fn verdict(&mut self, verdict: &Verdict) {
         self.health.metrics().record(verdict);
-        self.clock = self.clock.follow((self.read_clock)());
+        if !std::mem::replace(&mut self.is_clock_read, true) {
+            self.clock = self.clock.follow((self.read_clock)());
+        }
         // The policy is about events alone.
         self.outputs.notify(verdict, self.clock);
         let ruling = self.restraint.rule(verdict);

@@ -84,6 +84,11 @@ const TIME: Duration = Duration::from_secs(4);
 const EXECS: u64 = 150;
 
 impl Load {
+    /// Whether nothing is asked, so that there is nothing to compare.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.kind, Kind::Idle(_))
+    }
+
     /// Puts it on the kubelet; `watcher` is the process that watches, if there is one.
     pub(super) fn run(&self, bed: &Bed, watcher: Option<u32>) -> Result<Sample> {
         let kubelet = bed.kubelet()?;

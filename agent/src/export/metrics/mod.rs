@@ -8,6 +8,7 @@ mod register;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
@@ -18,7 +19,7 @@ pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 use self::events::EventFigures;
 use self::identities::Identities;
 use self::register::Register;
-use crate::inert::Inert;
+use crate::inert::{Inert, obeyed};
 use crate::judge::{Finding, Stage, Verdict};
 use crate::selfcheck::Check;
 use crate::target::Disbelief;
@@ -202,7 +203,7 @@ impl Metrics {
         if verdict.stage == Stage::Ended {
             self.requests.with_label_values(&[endpoint, access, judgement.transport.as_str(), code(judgement.status)]).inc();
             if let Some(identity) = &identity {
-                self.identity_requests.with_label_values(&[identity.as_str(), endpoint, access]).inc();
+                self.identity_requests.with_label_values(&[identity, endpoint, access]).inc();
             }
             for gap in &verdict.exchange.gaps {
                 self.incomplete.with_label_values(&[gap.as_str()]).inc();
@@ -214,7 +215,7 @@ impl Metrics {
                 self.unlogged_exec.with_label_values(&[endpoint, judgement.verb.label(), outcome]).inc();
             }
             if let Some(identity) = &identity {
-                self.identity_findings.with_label_values(&[identity.as_str(), finding.id()]).inc();
+                self.identity_findings.with_label_values(&[identity, finding.id()]).inc();
             }
         }
     }
@@ -309,11 +310,13 @@ impl Metrics {
         self.register.reference()
     }
 
-    fn identity(&self, name: &str) -> String {
-        // The text format escapes quotes and line ends alone, and a page of metrics is read in terminals too.
-        let name = Inert(name).to_string();
+    fn identity<'a>(&self, name: &'a str) -> Cow<'a, str> {
         let mut identities = self.identities.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        identities.label(&name).to_owned()
+        // The text format escapes quotes and line ends alone, and a page of metrics is read in terminals too.
+        if name.contains(obeyed) {
+            return identities.label(&Inert(name).to_string()).to_owned().into();
+        }
+        identities.label(name).into()
     }
 }
 
