@@ -65,9 +65,9 @@ impl Bed {
 
     /// A pod that has written a long log, and rests.
     pub(super) fn talker(&self) -> Result<()> {
-        let script = format!("yes $(head -c 999 /dev/zero | tr '\\\\0' a) | head -n {LOG_LINES}; sleep 100000");
+        let script = format!("yes $(head -c 999 /dev/zero | tr '\\0' a) | head -n {LOG_LINES}; sleep 100000");
         let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "talker" },
-            "spec": { "nodeName": NODE, "terminationGracePeriodSeconds": 0, "containers": [{ "name": CONTAINER,
+            "spec": { "nodeName": NODE, "hostNetwork": true, "terminationGracePeriodSeconds": 0, "containers": [{ "name": CONTAINER,
                 "image": kubewitness_tests::cluster::IMAGE, "command": ["sh", "-c", script] }] } });
         self.cluster.apply(&pod.to_string())?;
         let begun = Instant::now();
