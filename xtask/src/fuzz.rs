@@ -13,6 +13,7 @@ use kubewitness_tests::figures::Figures;
 
 use crate::arch::Arch;
 use crate::args::{self, Usage};
+use crate::consumption::Consumption;
 use crate::progress::{note, step};
 use crate::{build, project, setup};
 
@@ -145,7 +146,7 @@ fn run(name: &str, longest: u32, seconds: u64) -> Result<(Duration, String)> {
     let start = Instant::now();
     let mut time = Duration::ZERO;
     let status = loop {
-        time = processor_time(child.id()).unwrap_or(time);
+        time = Consumption::of(child.id()).map_or(time, |usage| usage.processor.max(time));
         if let Some(status) = child.try_wait()? {
             break status;
         }
@@ -168,14 +169,6 @@ fn run(name: &str, longest: u32, seconds: u64) -> Result<(Duration, String)> {
     }
     let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).unwrap_or("?").trim().to_owned();
     Ok((time, runs))
-}
-
-/// `utime` and `stime` of `/proc/PID/stat`, in hundredths of a second.
-fn processor_time(pid: u32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Some(Duration::from_millis(10 * ticks))
 }
 
 #[cfg(test)]

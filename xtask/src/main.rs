@@ -8,6 +8,7 @@ mod auditable;
 mod bench;
 mod build;
 mod cluster;
+mod consumption;
 mod demo;
 mod fuzz;
 mod image;

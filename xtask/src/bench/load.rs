@@ -11,7 +11,7 @@ use kubewitness_tests::flood::{Flood, Upgrade};
 use serde_json::Value;
 
 use super::bed::{Bed, exec};
-use super::usage::Usage;
+use crate::consumption::Consumption;
 
 /// Measures by their names, which say their units.
 pub(super) type Sample = BTreeMap<&'static str, f64>;
@@ -92,7 +92,9 @@ impl Load {
     /// Puts it on the kubelet; `watcher` is the process that watches, if there is one.
     pub(super) fn run(&self, bed: &Bed, watcher: Option<u32>) -> Result<Sample> {
         let kubelet = bed.kubelet()?;
-        let look = || -> Result<(Usage, Usage)> { Ok((Usage::of(kubelet)?, watcher.map(Usage::of).transpose()?.unwrap_or_default())) };
+        let look = || -> Result<(Consumption, Consumption)> {
+            Ok((Consumption::of(kubelet)?, watcher.map(Consumption::of).transpose()?.unwrap_or_default()))
+        };
         let (before, begun) = (look()?, Instant::now());
         let (done, mut sample) = match self.kind {
             Kind::Requests(path, connections, is_closed) => wrk(bed, path, connections, is_closed)?,

@@ -7,7 +7,6 @@ mod load;
 mod report;
 mod subject;
 mod summary;
-mod usage;
 
 use anyhow::Result;
 

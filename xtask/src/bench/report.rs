@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::arch::Arch;
 use crate::args::{self, Usage};
+use crate::consumption::Consumption;
 use crate::progress::{note, step};
 use crate::{build, project, setup};
 
@@ -188,11 +189,11 @@ fn run(command: &mut Command, file: &Path) -> Result<Run> {
     let out = file.with_extension("out");
     let start = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(File::create(&out)?).spawn().context("it cannot be started")?;
-    let process = PathBuf::from(format!("/proc/{}", child.id()));
     let (mut memory, mut processor) = (0, Duration::ZERO);
     let status = loop {
-        memory = peak_memory(&process).unwrap_or(0).max(memory);
-        processor = processor_time(&process).unwrap_or_default().max(processor);
+        // It may be gone by now.
+        let usage = Consumption::of(child.id()).unwrap_or_default();
+        (memory, processor) = (usage.peak.max(memory), usage.processor.max(processor));
         match child.try_wait()? {
             Some(status) => break status,
             None => thread::sleep(Duration::from_millis(5)),
@@ -204,22 +205,6 @@ fn run(command: &mut Command, file: &Path) -> Result<Run> {
     }
     let matrix = serde_json::from_slice(&fs::read(&out)?).context("it printed no JSON")?;
     Ok(Run { bytes: fs::metadata(file)?.len(), wall, processor, memory, matrix })
-}
-
-/// `VmHWM` of `/proc/PID/status`, in bytes.
-fn peak_memory(process: &Path) -> Option<u64> {
-    let status = fs::read_to_string(process.join("status")).ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
-    Some(kib.parse::<u64>().ok()? * 1024)
-}
-
-/// `utime` and `stime` of `/proc/PID/stat`, which is in hundredths of a second on Linux whatever the kernel's own clock (proc(5)).
-fn processor_time(process: &Path) -> Option<Duration> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // The name in parentheses may hold anything; `state` follows it, and is the third field.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Duration::from_millis(ticks * 10))
 }
 
 /// How many requests a matrix has, and in how many cells.
@@ -254,15 +239,5 @@ mod tests {
     #[test]
     fn a_program_runs_somewhere() {
         assert!(processor().expect("Linux tells").parse::<u32>().is_ok());
-    }
-
-    #[test]
-    fn a_process_tells_what_it_takes() {
-        let own = Path::new("/proc/self");
-        assert!(peak_memory(own).expect("VmHWM") > 100_000);
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(100) || processor_time(own).expect("times") < Duration::from_millis(20) {
-            std::hint::black_box(start);
-        }
     }
 }
