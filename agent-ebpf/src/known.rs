@@ -1,9 +1,9 @@
 //! Users who were told a moment ago, so that the next request of the same user need not tell them again.
 //!
 //! The kubelet keeps the user of a token that it has reviewed (`k8s.io/apiserver/pkg/authentication/token/cache`), and gives the same object to
-//! each request. An object is taken for the same if it lies at the same address, and its name, UID, groups and extras do; and name and
-//! UID are read and compared as well, so that nobody is ever taken for somebody else, whatever the garbage collector does. For what is
-//! left, the time is short: `TOLD_AGAIN`.
+//! each request. An object is taken for the same if it lies at the same address, and its name, UID, groups and extras do. The ends of name and UID
+//! are read and compared as well, by sums: that the garbage collector has put another user in the same place is seen. What the groups and
+//! the extras hold is not compared; for what is left there, the time is short: `TOLD_AGAIN`.
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user};
 use core::ptr::{read_volatile, write_volatile};

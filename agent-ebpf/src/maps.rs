@@ -79,7 +79,7 @@ pub static PRIORITY_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMa
 #[map]
 pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(4096, 0);
 
-/// Users who were told over the routine ring. The agent remembers as many.
+/// Users who were told over the routine ring. The agent remembers four times as many.
 #[map]
 pub static KNOWN: LruHashMap<known::User, known::Told> = LruHashMap::with_max_entries(1024, 0);
 

@@ -7,42 +7,42 @@ use lru::LruCache;
 
 /// Entries by key, those that were touched longest ago first to go.
 #[derive(Debug)]
-pub(super) struct Bounded<K: Eq + Hash, V> {
+pub(crate) struct Bounded<K: Eq + Hash, V> {
     limit: usize,
     entries: LruCache<K, V, RandomState>,
 }
 
 impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         // It grows with what is in it: a cache with a capacity would take its room at once.
         Self { limit: limit.max(1), entries: LruCache::unbounded_with_hasher(RandomState::default()) }
     }
 
     /// Inserts as the youngest, and returns what had to go for it: the former value of the key, or the oldest entry.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         let former = self.entries.push(key, value);
         if former.is_none() && self.entries.len() > self.limit { self.entries.pop_lru() } else { former }
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         self.entries.pop(key)
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.entries.peek(key)
     }
 
     /// The value of a key, which becomes the youngest.
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key)
     }
 
     /// The keys, oldest first.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.entries.iter().rev().map(|(key, _)| key)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 }

@@ -5,6 +5,7 @@ mod bounded;
 mod connections;
 
 pub use assemble::{Arrival, Exchanges, Part};
+pub(crate) use bounded::Bounded;
 pub use connections::{ConnectionId, ConnectionStep, Connections};
 
 use std::sync::Arc;

@@ -62,7 +62,7 @@ pub fn decode(record: &Bytes, users: &mut Users) -> Result<Decoded, DecodeError>
     let observation = if kind == wire::Kind::Request as u8 {
         Observation::Request(id, request(fields, time)?)
     } else if kind == wire::Kind::Check as u8 {
-        Observation::Check(id, question(fields, users.told(fields, time)?, time)?)
+        Observation::Check(id, question(fields, users.told(fields)?, time)?)
     } else if kind == wire::Kind::Recheck as u8 {
         Observation::Check(id, question(fields, users.told_before(fields)?, time)?)
     } else if kind == wire::Kind::Answer as u8 {

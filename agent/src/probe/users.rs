@@ -1,26 +1,20 @@
 //! Who asks: many requests are of the same few.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem::offset_of,
-    sync::Arc,
-};
+use std::{collections::HashMap, mem::offset_of, sync::Arc};
 
 use foldhash::fast::RandomState;
 use kubewitness_wire as wire;
 
 use super::decode::{DecodeError, Fields, SPAN, user};
-use crate::observation::{Timestamp, User};
+use crate::{exchange::Bounded, observation::User};
 
 /// The users that were told last: those who come again are not told again, or not put together again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Users {
     /// By what their records say of them.
     known: HashMap<Vec<u8>, Arc<User>, RandomState>,
     /// By the names of the records that told of them.
-    told: HashMap<u64, Arc<User>, RandomState>,
-    /// Those records in their order, with their times.
-    order: VecDeque<(u64, Timestamp)>,
+    told: Bounded<u64, Arc<User>>,
     unknown: Arc<User>,
     /// What the last one's record said, whose room the next one takes.
     key: Vec<u8>,
@@ -28,29 +22,28 @@ pub struct Users {
 
 /// Users that are remembered by what is said of them, of 700 bytes each as a rule, and of 12 KiB at most. They are forgotten together.
 const USERS: usize = 512;
-/// Records of them that can be pointed to: each checks of one second of the kernel's, and the kernel programs point to 1,024 at once.
+/// Records of them that can be pointed to, those that were told or pointed to last: four times as many as the kernel programs point to at once.
+/// Whoever is told with each request, as users by certificate are, pushes out nobody who is pointed to.
 const TOLD: usize = 4096;
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { known: HashMap::default(), told: Bounded::new(TOLD), unknown: Arc::default(), key: Vec::new() }
+    }
+}
 
 impl Users {
     /// The user of a check that tells of them.
-    pub(super) fn told(&mut self, check: Fields<'_>, time: Timestamp) -> Result<Arc<User>, DecodeError> {
+    pub(super) fn told(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
         let user = self.of(check)?;
-        let name = check.u64(offset_of!(wire::Question, told))?;
-        // Nothing points to what is older, but some records come over the other ring, and are read before those that are older.
-        let old = |(_, told): &(u64, Timestamp)| time.0.saturating_sub(told.0) > 2 * wire::TOLD_AGAIN;
-        while self.order.front().is_some_and(old) || self.order.len() >= TOLD {
-            self.order.pop_front().map(|(name, _)| self.told.remove(&name));
-        }
-        if self.told.insert(name, Arc::clone(&user)).is_none() {
-            self.order.push_back((name, time));
-        }
+        let _oldest = self.told.insert(check.u64(offset_of!(wire::Question, told))?, Arc::clone(&user));
         Ok(user)
     }
 
     /// The user of a check that points to another one; nobody who is known if that was not seen.
-    pub(super) fn told_before(&self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
+    pub(super) fn told_before(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
         let name = check.u64(offset_of!(wire::Question, told))?;
-        Ok(Arc::clone(self.told.get(&name).unwrap_or(&self.unknown)))
+        Ok(Arc::clone(self.told.get_mut(&name).unwrap_or(&mut self.unknown)))
     }
 
     fn of(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
@@ -149,6 +142,15 @@ mod tests {
         let told = user_of(record, &mut users);
         assert_eq!(user_of(&recheck(name, time + wire::TOLD_AGAIN - 1), &mut users), told);
         assert_eq!(*user_of(&recheck(name + 1, time + 1), &mut users), User::default());
+        // Another check of the same request may come when the authorizer has answered at last; and others are told with each of their requests.
+        for number in 0..3 * TOLD as u64 {
+            let mut other = record.to_vec();
+            other[offset_of!(wire::Question, told)..][..8].copy_from_slice(&number.to_ne_bytes());
+            user_of(&other.into(), &mut users);
+            if number % 1000 == 0 {
+                assert_eq!(user_of(&recheck(name, time + 30 * wire::TOLD_AGAIN), &mut users), told, "{number}");
+            }
+        }
     }
 
     #[test]
@@ -162,6 +164,6 @@ mod tests {
             changed[offset_of!(wire::Question, told)..][..8].copy_from_slice(&(number as u64).to_ne_bytes());
             assert!(user_of(&changed.into(), &mut users).name.known().unwrap().starts_with(&format!("{number:06}")));
         }
-        assert!(users.known.len() <= USERS && users.told.len() <= TOLD && users.told.len() == users.order.len());
+        assert!(users.known.len() <= USERS && users.told.len() <= TOLD);
     }
 }
