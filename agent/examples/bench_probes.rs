@@ -123,7 +123,7 @@ fn stepped(pid: u32, path: &Path, executable: &ExecutableFile) -> Result<()> {
     said(&format!("attached {}", plan.sites.len()))?;
     let stop = until_told();
     let mut witness = Witness::new(Policy::new("node1".to_owned()), 16_384, PORT, 0);
-    let auditor = Auditor { namespace: Uuid::nil(), node: "node1".to_owned(), commands: Commands::Full };
+    let auditor = Auditor::new(Uuid::nil(), "node1", Commands::Full);
     let mut out = io::BufWriter::new(io::sink());
     let (mut events, mut records) = (0_u64, Vec::new());
     while !stop.load(Ordering::Relaxed) {

@@ -84,7 +84,7 @@ struct Node {
 impl Node {
     fn new(number: u32) -> Self {
         let name = format!("ip-10-0-{number}-17.eu-central-1.compute.internal");
-        let auditor = Auditor { namespace: Uuid::from_u128(number.into()), node: name.clone(), commands: Commands::Full };
+        let auditor = Auditor::new(Uuid::from_u128(number.into()), name.clone(), Commands::Full);
         Self { judge: Judge::new(Policy::new(name.clone()), 1024), name, auditor, goroutine: 0xc000_0000 }
     }
 

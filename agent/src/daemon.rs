@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
-use tracing::{debug, info, warn};
+use tracing::{debug, field, info, warn};
 
 use crate::{
     exchange::ConnectionStep,
@@ -38,8 +38,8 @@ const BATCH: usize = 1024;
 const DRAINS: usize = 16;
 /// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
 const DRAIN: Duration = Duration::from_millis(100);
-/// The same when there was nothing to drain for a while.
-const IDLE_DRAIN: Duration = Duration::from_secs(1);
+/// The same when there was nothing to drain for a while: an idle node shall not be woken once a second.
+const IDLE_DRAIN: Duration = Duration::from_millis(1500);
 /// Updates of RBAC objects that are taken before the rings are looked at again.
 const UPDATES: usize = 1024;
 /// How often the kernel's counters are read.
@@ -166,7 +166,7 @@ impl<F: FnMut(News)> Daemon<F> {
         for pid in this.options.pids.clone() {
             let netns = netns(pid).map_err(|source| AdoptError::Executable { pid, source })?;
             this.probes.believe_process(pid, netns)?;
-            this.adopt(pid)?;
+            this.adopt(pid, None)?;
         }
         this.search();
         if let Some(blindness) = &this.blindness {
@@ -309,15 +309,15 @@ impl<F: FnMut(News)> Daemon<F> {
                     self.upkeep.connection(step);
                     (self.tell)(News::Connection(step));
                 }
-                Outcome::Listening { process, netns } => self.listens(&process, netns),
+                Outcome::Listening { process, netns, time } => self.listens(&process, netns, time),
             }
         }
     }
 
     /// A kubelet is about to serve, or something that would like to be taken for one.
-    fn listens(&mut self, process: &Process, netns: u32) {
+    fn listens(&mut self, process: &Process, netns: u32, since: Timestamp) {
         if self.believed.contains(&netns) || self.options.pids.contains(&process.pid) {
-            self.consider(process.pid);
+            self.consider(process.pid, Some(since));
             self.status();
         } else {
             self.disbelieve(process.pid, &Disbelief::Network(netns));
@@ -327,15 +327,16 @@ impl<F: FnMut(News)> Daemon<F> {
     /// Looks for kubelets among all that listens now.
     fn search(&mut self) {
         for pid in listeners(&[self.options.port, self.options.read_only_port], &self.believed) {
-            self.consider(pid);
+            self.consider(pid, None);
         }
         self.status();
     }
 
-    fn consider(&mut self, pid: u32) {
+    /// Watches a process that listens, if it may be a kubelet; `since` is when it began to, if that was seen.
+    fn consider(&mut self, pid: u32, since: Option<Timestamp>) {
         match self.standing(pid) {
             Ok(()) => {
-                if let Err(error) = self.adopt(pid) {
+                if let Err(error) = self.adopt(pid, since) {
                     warn!("a process that listens on a watched port is not watched: {error}");
                 }
             }
@@ -357,7 +358,7 @@ impl<F: FnMut(News)> Daemon<F> {
             // The kernel programs know it too: these were on their way.
             return false;
         }
-        match self.standing(pid).and_then(|()| self.adopt(pid).map_err(|_| Disbelief::Unseen)) {
+        match self.standing(pid).and_then(|()| self.adopt(pid, None).map_err(|_| Disbelief::Unseen)) {
             Ok(()) => {
                 self.status();
                 true
@@ -409,12 +410,13 @@ impl<F: FnMut(News)> Daemon<F> {
         }
     }
 
-    fn adopt(&mut self, pid: u32) -> Result<(), AdoptError> {
+    fn adopt(&mut self, pid: u32, since: Option<Timestamp>) -> Result<(), AdoptError> {
         let start = Instant::now();
         if let Some(plan) = self.kubelets.adopt(pid, &mut self.probes)? {
             let took = start.elapsed();
             let by = self.probes.way();
-            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, %by, ?took, "attached to a kubelet");
+            let since_listen = since.map(|since| field::debug(Duration::from_nanos(now().0.saturating_sub(since.0))));
+            info!(pid, kubelet = plan.kubelet_version, go = plan.go_version, %by, ?took, since_listen, "attached to a kubelet");
         }
         // It was found where it was looked for.
         self.blindness = None;

@@ -1,5 +1,6 @@
 //! What the probes saw, decoded: one [`Observation`] for each kernel record. Values only, no I/O.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -202,6 +203,24 @@ impl User {
     /// Whether the groups that were read are all that there are, and whole.
     pub fn all_groups_known(&self) -> bool {
         self.group_count == Some(self.groups.len()) && self.groups.iter().all(|group| group.whole().is_some())
+    }
+}
+
+/// A user as a key, by where they lie: those who come again are shared. Two that are alike may still be two.
+#[derive(Clone, Debug)]
+pub struct SharedUser(pub Arc<User>);
+
+impl PartialEq for SharedUser {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SharedUser {}
+
+impl Hash for SharedUser {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Outcome {
         process: Process,
         /// Inode of the network namespace.
         netns: u32,
+        /// Since when.
+        time: Timestamp,
     },
 }
 
@@ -112,7 +114,7 @@ impl Witness {
         };
         let steps = self.connections.observe(&socket, caller);
         let listening = match socket.event {
-            SocketEvent::Listen(process) => Some(Outcome::Listening { process, netns: socket.netns }),
+            SocketEvent::Listen(process) => Some(Outcome::Listening { process, netns: socket.netns, time: socket.time }),
             SocketEvent::Connected(_) | SocketEvent::Opened | SocketEvent::Closed => None,
         };
         listening.into_iter().chain(steps.into_iter().map(Outcome::Connection)).collect()

@@ -48,7 +48,7 @@ fn request(record: &Bytes) -> u64 {
 /// Plays records, then the end of the kubelet, and gives the events without what a connection alone can tell.
 fn play(records: &[Bytes]) -> Vec<Value> {
     let mut witness = Witness::new(Policy::new("node1"), 1000, 10250, 10255);
-    let auditor = Auditor { namespace: Uuid::nil(), node: "node1".to_owned(), commands: Commands::Full };
+    let auditor = Auditor::new(Uuid::nil(), "node1", Commands::Full);
     let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
     let mut outcomes = Vec::new();
     for record in records {

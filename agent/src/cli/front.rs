@@ -13,13 +13,14 @@ use tracing::warn;
 
 use super::metrics::Door;
 use crate::export::{
+    Health,
     guard::Tls,
     http::{Pages, serve},
     policy::PolicyFile,
     sink::Renewer,
 };
 
-/// How often it is looked whether the daemon's loop turns.
+/// The least time between two looks whether the daemon's loop turns.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// What will serve and heed.
@@ -49,6 +50,8 @@ impl Front {
                  kubernetes, or listen on 127.0.0.1"
             );
         }
+        let health = Arc::clone(&pages.health);
+        thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(&health)).context("no thread can be started")?;
         let (stop, stopper) = pipe().context("no pipe can be made")?;
         thread::Builder::new()
             .name("http".to_owned())
@@ -59,21 +62,22 @@ impl Front {
 
     fn attend(mut self, listener: TcpListener, tls: Option<Tls>, pages: Pages, renewal: &Renewal, stopper: &OwnedFd) {
         self.runtime.block_on(async {
-            let health = Arc::clone(&pages.health);
             let server = tokio::spawn(serve(listener, pages, tls, std::future::pending()));
-            // Somebody must look whether the daemon's loop turns, also where nobody asks; what is found is logged.
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(LOOK).await;
-                    let _told = health.readiness();
-                }
-            });
             self.signals.attend(renewal).await;
             // The daemon reads nothing but that it can read.
             let _told = write(stopper, b"x");
             // Metrics go on until the process ends.
             let _ended = server.await;
         });
+    }
+}
+
+/// Looks whether the daemon's loop turns, also where nobody asks; what is found is logged. A thread of its own sleeps without a wakeup between, which
+/// a runtime's timer does not.
+fn watch(health: &Health) {
+    loop {
+        thread::sleep(health.patience().max(LOOK));
+        let _told = health.readiness();
     }
 }
 

@@ -129,7 +129,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Full => audit::Commands::Full,
         Commands::Redacted => audit::Commands::Redacted,
     };
-    let auditor = Auditor { namespace: Uuid::new_v4(), node: node.clone(), commands };
+    let auditor = Auditor::new(Uuid::new_v4(), node.clone(), commands);
     let mut recorder = Recorder {
         health,
         auditor,

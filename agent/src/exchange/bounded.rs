@@ -12,7 +12,7 @@ pub(crate) struct Bounded<K: Eq + Hash, V> {
     entries: LruCache<K, V, RandomState>,
 }
 
-impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
+impl<K: Eq + Hash, V> Bounded<K, V> {
     pub(crate) fn new(limit: usize) -> Self {
         // It grows with what is in it: a cache with a capacity would take its room at once.
         Self { limit: limit.max(1), entries: LruCache::unbounded_with_hasher(RandomState::default()) }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::metrics::{KubeletInfo, Metrics};
 use crate::selfcheck::Check;
 
-/// The daemon's loop turns at least once a second. One that has not for this long is not watching.
+/// The daemon's loop turns every two seconds at least. One that has not for this long is not watching.
 const STALLED: Duration = Duration::from_secs(5);
 /// One that has not for this long will not again: the agent is no longer alive, and whoever runs it should start it anew.
 const DEAD: Duration = Duration::from_secs(30);
@@ -72,6 +72,11 @@ impl Health {
     /// A check passed, or failed for a reason. Logged when it changes.
     pub fn checked(&self, check: Check, failure: Option<String>) {
         self.set(&mut self.lock(), check, failure);
+    }
+
+    /// How long it takes until the loop counts as stalled if it does not turn.
+    pub fn patience(&self) -> Duration {
+        STALLED.saturating_sub(self.lock().turned.elapsed())
     }
 
     /// How far the agent is now.

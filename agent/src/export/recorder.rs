@@ -29,7 +29,7 @@ pub struct Recorder<C> {
     pub policy: Option<std::sync::Arc<PolicyFile>>,
     /// Where they go.
     pub outputs: Outputs,
-    /// Where it is told how much was seen: about once a second.
+    /// Where it is told how much was seen: about once a second, or less where nothing happens.
     pub seen: watch::Sender<Seen>,
     /// What the wall's clock shows.
     pub clock: Clock,

@@ -21,7 +21,7 @@ pub struct Users {
 }
 
 /// Users that are remembered by what is said of them, of 700 bytes each as a rule, and of 12 KiB at most. They are forgotten together.
-const USERS: usize = 512;
+const USERS: usize = 2048;
 /// Records of them that can be pointed to, those that were told or pointed to last: four times as many as the kernel programs point to at once.
 /// Whoever is told with each request, as users by certificate are, pushes out nobody who is pointed to.
 const TOLD: usize = 4096;

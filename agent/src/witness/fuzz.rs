@@ -27,8 +27,7 @@ const LIMIT: usize = 8;
 pub fn fuzz_entry(bytes: &[u8]) {
     let mut witness = Witness::new(Policy::new("node1"), LIMIT, 10250, 10255);
     let metrics = Metrics::new("node1", LIMIT).expect("metrics of a node");
-    let auditors =
-        [Commands::Full, Commands::Redacted].map(|commands| Auditor { namespace: Uuid::nil(), node: "node1".to_owned(), commands });
+    let auditors = [Commands::Full, Commands::Redacted].map(|commands| Auditor::new(Uuid::nil(), "node1", commands));
     let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
     let take = |outcomes: Vec<Outcome>| {
         for outcome in outcomes {

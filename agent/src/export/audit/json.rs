@@ -1,11 +1,26 @@
 //! One line of JSON in which nothing is left that a terminal, an editor or a log viewer obeys: callers choose much of what it says.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
+use serde_json::value::RawValue;
 
 use crate::inert::obeyed;
+
+/// A value that is written once and goes into many lines.
+pub(super) fn inert(value: &impl Serialize) -> Option<Box<RawValue>> {
+    let mut text = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut text, Inert)).ok()?;
+    RawValue::from_string(String::from_utf8(text).ok()?).ok()
+}
+
+/// For a value of [`inert`] that is shared.
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+pub(super) fn shared<S: serde::Serializer>(value: &Option<Arc<RawValue>>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.as_deref().serialize(serializer)
+}
 
 /// Writes a line in the place of what is in `line`, newline included.
 pub(super) fn write_line(value: &impl Serialize, line: &mut Vec<u8>) {

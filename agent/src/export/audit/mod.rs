@@ -3,30 +3,33 @@
 mod annotations;
 mod json;
 mod micros;
+mod people;
 #[cfg(test)]
 mod tests;
 
 pub(super) use annotations::{caller, granted_by};
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use self::annotations::Annotations;
 use self::micros::Micros;
+use self::people::People;
 use super::Clock;
 use crate::judge::{Stage, Verdict};
 use crate::kubelet::{Endpoint, Subresource, redact_commands};
-use crate::observation::{Lookup, RequestId, Text, Timestamp, User};
+use crate::observation::{RequestId, Text, Timestamp};
 
 /// An event of `audit.k8s.io/v1` (k8s.io/apiserver/pkg/apis/audit/v1/types.go), as far as it is filled here.
 ///
 /// Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes. It borrows from the
 /// verdict what that holds: most events live no longer than it takes to write them down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent<'a> {
     kind: &'static str,
@@ -38,8 +41,8 @@ pub struct AuditEvent<'a> {
     #[serde(rename = "requestURI")]
     request_uri: Cow<'a, str>,
     pub(super) verb: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<UserInfo<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "json::shared")]
+    user: Option<Arc<RawValue>>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Option::is_none")]
     source_ips: Option<[IpAddr; 1]>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -80,18 +83,6 @@ impl AuditStage {
     }
 }
 
-/// `authentication.k8s.io/v1` `UserInfo`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct UserInfo<'a> {
-    pub(super) username: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    uid: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) groups: Vec<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    extra: BTreeMap<&'static str, [&'a str; 1]>,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ObjectReference<'a> {
@@ -128,17 +119,20 @@ pub enum Commands {
 }
 
 /// Writes verdicts down.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Auditor {
-    /// Random for each run of the agent: `auditID`s are made from it and from the request's name.
-    pub namespace: Uuid,
-    /// The name of this node.
-    pub node: String,
-    /// What becomes of commands.
-    pub commands: Commands,
+    namespace: Uuid,
+    node: String,
+    commands: Commands,
+    people: People,
 }
 
 impl Auditor {
+    /// `namespace` is random for each run of the agent: `auditID`s are made from it and from the request's name. `node` is the name of this node.
+    pub fn new(namespace: Uuid, node: impl Into<String>, commands: Commands) -> Self {
+        Self { namespace, node: node.into(), commands, people: People::default() }
+    }
+
     /// The event of a verdict.
     pub fn event<'a>(&'a self, verdict: &'a Verdict, clock: Clock) -> AuditEvent<'a> {
         let exchange = &verdict.exchange;
@@ -154,7 +148,7 @@ impl Auditor {
             stage: stage(verdict),
             request_uri: request.map_or_else(Cow::default, |request| self.uri(&request.uri)),
             verb,
-            user: check.map(|check| UserInfo::of(&check.user)),
+            user: check.and_then(|check| self.people.written(&check.user)),
             source_ips: request.and_then(|request| request.remote).map(|remote| [remote.ip().to_canonical()]),
             user_agent: request.and_then(|request| request.user_agent.known()).unwrap_or_default(),
             object_ref: self.object_ref(verdict),
@@ -234,25 +228,6 @@ impl AuditEvent<'_> {
     /// The same, in the place of what is in `line`.
     pub fn write_line(&self, line: &mut Vec<u8>) {
         json::write_line(self, line);
-    }
-}
-
-impl<'a> UserInfo<'a> {
-    fn of(user: &'a User) -> Self {
-        let known = |text: &'a Text| text.known().unwrap_or_default();
-        let extra = [
-            ("authentication.kubernetes.io/credential-id", &user.credential_id),
-            ("authentication.kubernetes.io/node-name", &user.node_name),
-            ("authentication.kubernetes.io/node-uid", &user.node_uid),
-            ("authentication.kubernetes.io/pod-name", &user.pod_name),
-            ("authentication.kubernetes.io/pod-uid", &user.pod_uid),
-        ];
-        Self {
-            username: known(&user.name),
-            uid: known(&user.uid),
-            groups: user.groups.iter().map(known).collect(),
-            extra: extra.into_iter().filter_map(|(key, value)| Some((key, [Lookup::known(value)?]))).collect(),
-        }
     }
 }
 

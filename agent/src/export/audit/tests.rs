@@ -12,7 +12,7 @@ use crate::observation::{Decision, Text};
 use crate::rbac::Update;
 
 fn auditor(commands: Commands) -> Auditor {
-    Auditor { namespace: Uuid::from_u128(7), node: NODE.into(), commands }
+    Auditor::new(Uuid::from_u128(7), NODE, commands)
 }
 
 fn clock() -> Clock {
@@ -104,7 +104,7 @@ fn all_stages_of_one_request_share_an_id_and_no_two_requests_do() {
     // The same goroutine serves one request after the other: where the begin was not seen, what was tells them apart.
     let checked_at = |nanos| attack().without_request().change_check(|check| check.time = Timestamp(nanos)).hijacked();
     assert_ne!(auditor.event(&ended(checked_at(1)), clock()).audit_id, auditor.event(&ended(checked_at(2)), clock()).audit_id);
-    let elsewhere = Auditor { namespace: Uuid::from_u128(8), ..auditor.clone() };
+    let elsewhere = Auditor::new(Uuid::from_u128(8), NODE, Commands::Full);
     let verdict = ended(attack().hijacked());
     assert_ne!(elsewhere.event(&verdict, clock()).audit_id, auditor.event(&verdict, clock()).audit_id);
 }

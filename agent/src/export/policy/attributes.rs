@@ -44,8 +44,9 @@ pub enum Target<'a> {
 impl<'a> Attributes<'a> {
     /// Those of an event: what its `objectRef` says, but for paths that no kubelet serves, which are paths.
     pub(in crate::export) fn of(event: &'a AuditEvent<'_>, verdict: &'a Verdict) -> Self {
-        let user = event.user.as_ref();
-        let own = user.into_iter().flat_map(|user| &user.groups).copied().filter(|group| !group.starts_with(GROUP_PREFIX));
+        let user = verdict.exchange.checks.last().map(|check| &check.user);
+        let groups = user.into_iter().flat_map(|user| &user.groups).map(|group| group.known().unwrap_or_default());
+        let own = groups.filter(|group| !group.starts_with(GROUP_PREFIX));
         let path = verdict.exchange.request.as_ref().and_then(|request| request.path.known());
         let object = &event.object_ref;
         let target = match (&verdict.judgement.endpoint, path) {
@@ -58,7 +59,12 @@ impl<'a> Attributes<'a> {
                 name: object.name,
             },
         };
-        Self { user: user.map(|user| user.username), groups: own.chain(added(event, verdict)).collect(), verb: event.verb, target }
+        Self {
+            user: user.map(|user| user.name.known().unwrap_or_default()),
+            groups: own.chain(added(event, verdict)).collect(),
+            verb: event.verb,
+            target,
+        }
     }
 }
 

@@ -146,7 +146,7 @@ fn the_author_is_told_what_means_less_than_it_seems() {
 const DEFAULT: &str = include_str!("../../../../deploy/helm/kubewitness/files/audit-policy.yaml");
 
 fn recorded(policy: &Policy, build: Build) -> bool {
-    let auditor = Auditor { namespace: uuid::Uuid::from_u128(7), node: NODE.into(), commands: Commands::Full };
+    let auditor = Auditor::new(uuid::Uuid::from_u128(7), NODE, Commands::Full);
     let verdict = Judge::new(Judging::new(NODE), 8).ended(build.seen());
     let event = auditor.event(&verdict, Clock::new(Timestamp(1), "2026-03-04T05:06:07Z".parse().unwrap()));
     policy.records(&Attributes::of(&event, &verdict), event.stage)

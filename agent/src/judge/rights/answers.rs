@@ -1,28 +1,32 @@
 //! Answers of the RBAC objects, kept until the objects change.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::asker::Asker;
 use crate::kubelet::{Subresource, Verb};
+use crate::observation::SharedUser;
 use crate::rbac::{Answer, Obscure, Question};
 
-/// Callers whose answers are kept; with one more, all are forgotten. A usual node has 30.
-const CALLERS: usize = 4096;
+/// Callers whose answers are kept, as many as [`crate::probe::Users`] shares; with one more, all are forgotten. A usual node has 30.
+const CALLERS: usize = 2048;
 
 /// The answers to each caller's questions.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     generation: u64,
-    known: HashMap<Caller, HashMap<(Verb, Subresource), Answer>>,
+    known: HashMap<SharedUser, Vec<Known>, RandomState>,
 }
 
-/// All that an answer depends on, the question's verb and subresource aside.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Caller {
-    user: Option<Box<str>>,
-    groups: Box<[Box<str>]>,
-    all_groups_known: bool,
+/// An answer, and what it depends on beside the caller. There are few for each: none of this is chosen by callers, but for what they use.
+#[derive(Debug)]
+struct Known {
+    verb: Verb,
+    subresource: Subresource,
     node: Option<Box<str>>,
+    answer: Answer,
 }
 
 impl Answers {
@@ -39,32 +43,23 @@ impl Answers {
             self.generation = generation;
             self.known.clear();
         }
-        let caller = Caller::of(asker);
-        if self.known.len() >= CALLERS && !self.known.contains_key(&caller) {
+        let user = SharedUser(Arc::clone(asker.user));
+        if self.known.len() >= CALLERS && !self.known.contains_key(&user) {
             self.known.clear();
         }
-        let answers = self.known.entry(caller).or_default();
-        let answer = answers.entry((verb, subresource)).or_insert_with(|| {
-            let answer = ask(Question { verb, subresource, node: asker.node.unwrap_or_default() });
-            match answer {
-                // What was not seen could be what allows it.
-                Answer::NoRule if asker.user.is_none() => Answer::Unknown(Obscure::User),
-                Answer::NoRule if verb == Verb::Unknown || asker.node.is_none() => Answer::Unknown(Obscure::Request),
-                answer => answer,
-            }
-        });
-        answer.clone()
-    }
-}
-
-impl Caller {
-    fn of(asker: &Asker<'_>) -> Self {
-        Self {
-            user: asker.user.map(Box::from),
-            groups: asker.groups.iter().copied().map(Box::from).collect(),
-            all_groups_known: asker.all_groups_known,
-            node: asker.node.map(Box::from),
+        let answers = self.known.entry(user).or_default();
+        let same = |known: &&Known| known.verb == verb && known.subresource == subresource && known.node.as_deref() == asker.node;
+        if let Some(known) = answers.iter().find(same) {
+            return known.answer.clone();
         }
+        let answer = match ask(Question { verb, subresource, node: asker.node.unwrap_or_default() }) {
+            // What was not seen could be what allows it.
+            Answer::NoRule if asker.name().is_none() => Answer::Unknown(Obscure::User),
+            Answer::NoRule if verb == Verb::Unknown || asker.node.is_none() => Answer::Unknown(Obscure::Request),
+            answer => answer,
+        };
+        answers.push(Known { verb, subresource, node: asker.node.map(Box::from), answer: answer.clone() });
+        answer
     }
 }
 
@@ -73,10 +68,14 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::observation::Timestamp;
+    use crate::observation::{Text, Timestamp, User};
 
-    fn asker(user: &str) -> Asker<'_> {
-        Asker { user: Some(user), groups: vec!["g"], all_groups_known: true, verb: Verb::Get, node: Some("n"), time: Timestamp(0) }
+    fn user(name: &str) -> Arc<User> {
+        Arc::new(User { name: name.into(), groups: vec!["g".into()], group_count: Some(1), ..User::default() })
+    }
+
+    fn asker(user: &Arc<User>) -> Asker<'_> {
+        Asker { user, verb: Verb::Get, node: Some("n"), time: Timestamp(0) }
     }
 
     #[test]
@@ -90,17 +89,16 @@ mod tests {
             })
         };
         let (get, proxy) = (Verb::Get, Subresource::Proxy);
+        let (a, b) = (user("a"), user("b"));
         for (count, asker, verb, subresource, generation) in [
-            (1, asker("a"), get, proxy, 1),
-            (1, asker("a"), get, proxy, 1),
-            (2, asker("a"), Verb::Create, proxy, 1),
-            (3, asker("a"), get, Subresource::Pods, 1),
-            (4, asker("b"), get, proxy, 1),
-            (5, Asker { groups: vec!["g", "h"], ..asker("a") }, get, proxy, 1),
-            (6, Asker { all_groups_known: false, ..asker("a") }, get, proxy, 1),
-            (7, Asker { node: Some("m"), ..asker("a") }, get, proxy, 1),
-            (7, asker("a"), get, proxy, 1),
-            (8, asker("a"), get, proxy, 2),
+            (1, asker(&a), get, proxy, 1),
+            (1, asker(&a), get, proxy, 1),
+            (2, asker(&a), Verb::Create, proxy, 1),
+            (3, asker(&a), get, Subresource::Pods, 1),
+            (4, asker(&b), get, proxy, 1),
+            (5, Asker { node: Some("m"), ..asker(&a) }, get, proxy, 1),
+            (5, asker(&a), get, proxy, 1),
+            (6, asker(&a), get, proxy, 2),
         ] {
             assert_eq!(ask(&asker, verb, subresource, generation), Answer::NoRule);
             assert_eq!(asked.get(), count, "{asker:?} {verb:?} {subresource:?} {generation}");
@@ -109,12 +107,12 @@ mod tests {
 
     #[test]
     fn a_no_to_a_question_that_was_not_seen_whole_is_unknown() {
-        let whole = asker("a");
+        let (whole, cut) = (user("a"), Arc::new(User { name: Text::Unreadable, ..(*user("a")).clone() }));
         for (asker, verb, expected) in [
-            (whole.clone(), Verb::Get, Answer::NoRule),
-            (Asker { user: None, ..whole.clone() }, Verb::Get, Answer::Unknown(Obscure::User)),
-            (Asker { node: None, ..whole.clone() }, Verb::Get, Answer::Unknown(Obscure::Request)),
-            (whole, Verb::Unknown, Answer::Unknown(Obscure::Request)),
+            (asker(&whole), Verb::Get, Answer::NoRule),
+            (asker(&cut), Verb::Get, Answer::Unknown(Obscure::User)),
+            (Asker { node: None, ..asker(&whole) }, Verb::Get, Answer::Unknown(Obscure::Request)),
+            (asker(&whole), Verb::Unknown, Answer::Unknown(Obscure::Request)),
         ] {
             assert_eq!(Answers::default().of(&asker, verb, Subresource::Proxy, 0, |_| Answer::NoRule), expected, "{asker:?} {verb:?}");
         }
@@ -124,7 +122,7 @@ mod tests {
     fn a_crowd_does_not_fill_the_memory() {
         let mut answers = Answers::default();
         for n in 0..3 * CALLERS {
-            answers.of(&asker(&n.to_string()), Verb::Get, Subresource::Proxy, 0, |_| Answer::NoRule);
+            answers.of(&asker(&user(&n.to_string())), Verb::Get, Subresource::Proxy, 0, |_| Answer::NoRule);
         }
         assert!(answers.known.len() <= CALLERS);
     }

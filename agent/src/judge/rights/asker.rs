@@ -1,17 +1,15 @@
 //! Who asked for what, as far as a check tells it.
 
+use std::sync::Arc;
+
 use crate::kubelet::Verb;
-use crate::observation::{Check, Text, Timestamp};
+use crate::observation::{Check, Text, Timestamp, User};
 use crate::rbac::Who;
 
 /// The caller of a check, and what every question about it has in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Asker<'a> {
-    /// The username, if all of it was seen.
-    pub(super) user: Option<&'a str>,
-    /// The groups of which all was seen.
-    pub(super) groups: Vec<&'a str>,
-    pub(super) all_groups_known: bool,
+    pub(super) user: &'a Arc<User>,
     pub(super) verb: Verb,
     /// The node's name, if all of it was seen.
     pub(super) node: Option<&'a str>,
@@ -21,22 +19,26 @@ pub(super) struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     pub(super) fn of(check: &'a Check) -> Self {
-        Self {
-            user: check.user.name.whole(),
-            groups: check.user.groups.iter().filter_map(Text::whole).collect(),
-            all_groups_known: check.user.all_groups_known(),
-            verb: check.verb.whole().map_or(Verb::Unknown, Verb::parse),
-            node: check.node.whole(),
-            time: check.time,
-        }
+        Self { user: &check.user, verb: check.verb.whole().map_or(Verb::Unknown, Verb::parse), node: check.node.whole(), time: check.time }
     }
 
-    pub(super) fn who(&self) -> Who<'_> {
-        Who { user: self.user.unwrap_or_default(), groups: &self.groups, all_groups_known: self.all_groups_known }
+    /// The username, if all of it was seen.
+    pub(super) fn name(&self) -> Option<&'a str> {
+        self.user.name.whole()
+    }
+
+    /// The groups of which all was seen.
+    pub(super) fn groups(&self) -> Vec<&'a str> {
+        self.user.groups.iter().filter_map(Text::whole).collect()
+    }
+
+    /// `groups` are those of [`Self::groups`].
+    pub(super) fn who(&self, groups: &'a [&'a str]) -> Who<'a> {
+        Who { user: self.name().unwrap_or_default(), groups, all_groups_known: self.user.all_groups_known() }
     }
 
     /// Whether they are known to be let in before RBAC is asked.
     pub(super) fn is_master(&self) -> bool {
-        self.groups.contains(&"system:masters")
+        self.user.groups.iter().any(|group| group.whole() == Some("system:masters"))
     }
 }

@@ -112,8 +112,8 @@ impl Rights {
             return Backing::Unknown;
         };
         let question = Question { verb: asker.verb, subresource: right, node: asker.node.unwrap_or_default() };
-        if snapshot.explains(&asker.who(), question, binding, role) {
-            self.contradictions.resolved(binding, role, asker.user);
+        if snapshot.explains(&asker.who(&asker.groups()), question, binding, role) {
+            self.contradictions.resolved(binding, role, asker.name());
             return Backing::Confirmed;
         }
         match self.may(asker, asker.verb, right) {
@@ -121,7 +121,7 @@ impl Rights {
             Answer::Allowed(_) => Backing::Stale,
             Answer::NoRule => {
                 // The check may be much older than what is known now, so its own time counts.
-                let first = self.contradictions.seen(binding, role, asker.user, at);
+                let first = self.contradictions.seen(binding, role, asker.name(), at);
                 let age = Duration::from_nanos(asker.time.0.saturating_sub(first.0));
                 if age < REMEMBERED { Backing::Stale } else { Backing::Contradicted }
             }
@@ -140,7 +140,7 @@ impl Rights {
         Some(match finer {
             None if *endpoint == Endpoint::Unknown => WhatIf::Unknown(Obscure::Request),
             // They may be members of `system:masters`.
-            None if *grant == Grant::Unknown && !asker.all_groups_known => WhatIf::Unknown(Obscure::Groups),
+            None if *grant == Grant::Unknown && !asker.user.all_groups_known() => WhatIf::Unknown(Obscure::Groups),
             None => WhatIf::Denied,
             Some(finer) => match self.may(asker, asker.verb, finer) {
                 Answer::Allowed(evidence) => WhatIf::Allowed(evidence),
@@ -153,7 +153,7 @@ impl Rights {
 
     fn may(&mut self, asker: &Asker<'_>, verb: Verb, subresource: Subresource) -> Answer {
         let Some(snapshot) = self.mirror.snapshot() else { return Answer::Unknown(Obscure::NotSynced) };
-        self.answers.of(asker, verb, subresource, self.mirror.generation(), |question| snapshot.may(&asker.who(), question))
+        self.answers.of(asker, verb, subresource, self.mirror.generation(), |question| snapshot.may(&asker.who(&asker.groups()), question))
     }
 }
 

@@ -64,7 +64,7 @@ fn event(build: Build) -> Value {
 }
 
 fn line(build: Build) -> Vec<u8> {
-    let auditor = Auditor { namespace: Uuid::from_u128(7), node: NODE.into(), commands: Commands::Full };
+    let auditor = Auditor::new(Uuid::from_u128(7), NODE, Commands::Full);
     auditor.event(&Judge::new(Policy::new(NODE), 8).ended(build.seen()), clock()).to_line()
 }
 
@@ -78,7 +78,7 @@ fn pods() -> Build {
 
 /// The three lines of an exec that goes past the API server: let in, running, over.
 fn exec(goroutine: u64) -> [Vec<u8>; 3] {
-    let auditor = Auditor { namespace: Uuid::from_u128(7), node: NODE.into(), commands: Commands::Full };
+    let auditor = Auditor::new(Uuid::from_u128(7), NODE, Commands::Full);
     let mut judge = Judge::new(Policy::new(NODE), 8);
     let build = request("GET", "/exec/default/web/main?command=id").goroutine(goroutine).check("proxy", Decision::Allow);
     let verdicts = [
