@@ -182,8 +182,21 @@ pub(crate) fn examples() -> Result<PathBuf> {
     Ok(project::root().join("target").join(arch.musl()).join("release/examples"))
 }
 
+/// What runs the agent's benches, built as the agent is.
+pub(crate) fn benches() -> Result<Command> {
+    let place = Place::here()?;
+    let object = kernel_programs(&place, Arch::Amd64)?;
+    Ok(agent_command(&place, "bench", &object, Arch::Amd64))
+}
+
 fn agent_cargo(place: &Place, object: &Path, arch: Arch) -> Command {
-    let mut command = place.cargo(&["build", "--release", "-p", "kubewitness", "--target", arch.musl()]);
+    let mut command = agent_command(place, "build", object, arch);
+    command.arg("--release");
+    command
+}
+
+fn agent_command(place: &Place, what: &str, object: &Path, arch: Arch) -> Command {
+    let mut command = place.cargo(&[what, "-p", "kubewitness", "--target", arch.musl()]);
     // Without it a `musl-gcc` is looked for, which few have.
     let (variable, compiler) = arch.c_compiler();
     command

@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use kubewitness_tests::figures::Figures;
 use serde_json::json;
 
-use super::Options;
 use super::bed::Bed;
 use super::detection;
 use super::load::{LOADS, Load, MEMORY, PROCESSOR, RATE, WAKEUPS};
 use super::subject::Subject;
 use super::summary::{Promise, Results, Wanted};
+use super::{Options, attach};
 use crate::arch::Arch;
 use crate::progress::{note, step};
 use crate::{build, machine, project, setup};
@@ -44,6 +44,7 @@ pub(super) fn measure(options: &Options) -> Result<()> {
     let mut promises = promises(&results);
     if options.only.is_none() {
         promises.extend(step("bench: how soon an exec is told", || detections(&bed, options.quick))?);
+        promises.push(step("bench: how soon a kubelet is watched", || attachments(&bed, options.rounds))?);
     }
     let is_whole = options.only.is_none() && !options.quick;
     for row in results.rows() {
@@ -122,6 +123,12 @@ fn detections(bed: &Bed, is_quick: bool) -> Result<Vec<Promise>> {
         promises.push(Promise { what, value: p99, wanted: Wanted::AtMost(most) });
     }
     Ok(promises)
+}
+
+fn attachments(bed: &Bed, times: usize) -> Result<Promise> {
+    let delays = attach::measure(bed, times)?;
+    let what = format!("ms from LISTEN until a kubelet of 84 MB is watched that was never seen, the longest of {times}");
+    Ok(Promise { what, value: delays[delays.len() - 1], wanted: Wanted::AtMost(150.0) })
 }
 
 /// The machine, as far as it says.

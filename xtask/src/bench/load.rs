@@ -39,6 +39,8 @@ pub(crate) struct Load {
 enum Kind {
     /// `wrk`: a path, connections at once, and whether each request has a new one.
     Requests(&'static str, u32, bool),
+    /// `/healthz`, at most so many a second over 8 connections.
+    Paced(u32),
     /// Execs that are opened and closed, so many at a time.
     Execs(u32),
     /// One exec that writes so many MiB as fast as it goes.
@@ -70,6 +72,16 @@ const fn requests(name: &'static str, what: &'static str, path: &'static str, co
     Load { name, what, unit: "requests/s", is_quick, kind: Kind::Requests(path, connections, false) }
 }
 
+/// `/healthz` over so many connections, as a step of a curve.
+pub(super) const fn at(connections: u32) -> Load {
+    requests("step", "`/healthz`", "/healthz", connections, false)
+}
+
+/// `/healthz` so many times a second, as a step of a curve.
+pub(super) const fn pace(rate: u32) -> Load {
+    Load { name: "step", what: "`/healthz`", unit: "requests/s", is_quick: false, kind: Kind::Paced(rate) }
+}
+
 pub(super) fn find(name: &str) -> Option<&'static Load> {
     LOADS.iter().find(|load| load.name == name)
 }
@@ -98,6 +110,7 @@ impl Load {
         let (before, begun) = (look()?, Instant::now());
         let (done, mut sample) = match self.kind {
             Kind::Requests(path, connections, is_closed) => wrk(bed, path, connections, is_closed)?,
+            Kind::Paced(rate) => paced(bed, rate)?,
             Kind::Execs(at_once) => execs(bed, at_once)?,
             Kind::Stream(mib) => stream(bed, mib)?,
             Kind::Idle(time) => {
@@ -110,8 +123,8 @@ impl Load {
         thread::sleep(Duration::from_millis(200));
         let after = look()?;
         let (kubelet, watcher) = (after.0.since(before.0), after.1.since(before.1));
+        sample.insert(PROCESSOR, 100.0 * watcher.processor.as_secs_f64() / took);
         if let Kind::Idle(_) = self.kind {
-            sample.insert(PROCESSOR, 100.0 * watcher.processor.as_secs_f64() / took);
             sample.insert(WAKEUPS, count(watcher.wakeups) / took);
         } else {
             sample.insert(KUBELET, 1e6 * kubelet.processor.as_secs_f64() / count(done));
@@ -127,11 +140,17 @@ fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// What `wrk` prints when it is done.
+/// Whose requests `wrk` sends, one after the other, and what it prints when it is done.
 const SCRIPT: &str = r#"
-for line in io.lines(os.getenv("HEADER")) do
-  local name, value = line:match("([^:]+): (.+)")
-  wrk.headers[name] = value
+local tokens, turn = {}, 0
+for line in io.lines(os.getenv("HEADER")) do tokens[#tokens + 1] = line:match("Authorization: (.+)") end
+wrk.headers["Authorization"] = tokens[1]
+if #tokens > 1 then
+  request = function()
+    turn = turn % #tokens + 1
+    wrk.headers["Authorization"] = tokens[turn]
+    return wrk.format()
+  end
 end
 if os.getenv("CLOSED") then wrk.headers["Connection"] = "close" end
 done = function(summary, latency)
@@ -161,10 +180,19 @@ fn wrk(bed: &Bed, path: &str, connections: u32, is_closed: bool) -> Result<(u64,
     Ok((requests, sample.into()))
 }
 
-fn output(command: &mut Command) -> Result<String> {
+/// What a program prints, which must end well.
+pub(super) fn output(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn paced(bed: &Bed, rate: u32) -> Result<(u64, Sample)> {
+    let begun = Instant::now();
+    let answers = Flood::get("/healthz").token(&bed.token).connections(8).rate(rate).lasting(TIME).send(&bed.cluster)?;
+    ensure!(answers.only() == Some(200) && answers.failed == 0, "requests were not answered as they should be: {answers:?}");
+    let sent = answers.statuses.values().sum();
+    Ok((sent, [(RATE, count(sent) / begun.elapsed().as_secs_f64())].into()))
 }
 
 fn execs(bed: &Bed, at_once: u32) -> Result<(u64, Sample)> {

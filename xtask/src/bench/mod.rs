@@ -1,9 +1,14 @@
 //! `cargo xtask bench`: figures that the documentation promises, measured.
 
+mod attach;
 mod bed;
 mod cost;
+mod crowd;
 mod detection;
+mod drawing;
+mod growth;
 mod load;
+mod pure;
 mod report;
 mod subject;
 mod summary;
@@ -14,7 +19,9 @@ use crate::args::{self, Usage};
 
 const HELP: &str = "\
 Usage: cargo xtask bench [--quick] [--rounds N] [--only LOAD,…] [--list]
+       cargo xtask bench growth [--minutes N]
        cargo xtask bench report [--mib N]
+       cargo xtask bench pure [NAME]
 
 Measures what it costs a kubelet to be watched, on a cluster of its own: all configurations in turn, several rounds, median and spread. The
 whole run takes an hour, and writes docs/performance.md and docs/performance.json. It ends with pass or FALLS SHORT for each promise, and
@@ -29,15 +36,17 @@ Options:
 Examples:
   cargo xtask bench --quick
   cargo xtask bench --only healthz-8 --rounds 3
-  cargo xtask bench report
+  cargo xtask bench growth --help
 ";
 
 const OWN_HELP: &str = "cargo xtask bench --help";
 
 pub(crate) fn command(args: &[String]) -> Result<()> {
     match args.split_first() {
-        _ if args::help_was_asked(args, HELP) => Ok(()),
+        Some((what, rest)) if what == "growth" => growth::command(rest),
+        Some((what, rest)) if what == "pure" => pure::command(rest),
         Some((what, rest)) if what == "report" => report::command(rest),
+        _ if args::help_was_asked(args, HELP) => Ok(()),
         _ => {
             if let Some(options) = parse(args)? {
                 return cost::measure(&options);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: figures that the documentation promises, measured.
+//! `cargo xtask bench report`: how fast `kubewitness report` reads events.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -61,7 +61,7 @@ pub(super) struct Running {
 impl Running {
     /// The process that watches, if there is one.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.child.id())
+        self.process.as_ref().map(Process::pid)
     }
 
     /// Ends it; what it said at last.
@@ -86,7 +86,11 @@ impl Process {
         Ok(Self { child, output })
     }
 
-    fn stop(mut self) -> Result<String> {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn stop(mut self) -> Result<String> {
         drop(self.child.stdin.take());
         kill(self.child.id())?;
         let mut said = String::new();
@@ -118,18 +122,26 @@ fn attach(bed: &Bed, kubelet: u32, what: &str) -> Result<Process> {
     Ok(process)
 }
 
-/// The agent as it is shipped: it follows the RBAC objects and serves its metrics.
+/// The agent as it is shipped: it follows the RBAC objects and serves its metrics. It watches the kubelet when this returns.
 pub(super) fn agent(bed: &Bed, arguments: &[&str]) -> Result<Process> {
+    // What it follows is there at a random moment of its first seconds.
+    agent_that_said(bed, arguments, &[ATTACHED, "the RBAC objects are known"])
+}
+
+/// What the agent's log says of a kubelet that it watches from now on.
+pub(super) const ATTACHED: &str = "attached to a kubelet";
+
+/// The same, as soon as its log says all this.
+pub(super) fn agent_that_said(bed: &Bed, arguments: &[&str], what: &[&str]) -> Result<Process> {
     let log = bed.file("agent.log");
     let mut command = bed.cluster.command(project::root().join("target/release/kubewitness"));
     command.args(["run", "--node-name", kubewitness_tests::cluster::NODE, "--kubeconfig"]).arg(bed.cluster.kubeconfig()).args(arguments);
     command.stderr(std::fs::File::create(&log)?);
     let process = Process::start(command)?;
     let begun = Instant::now();
-    // What it follows is there at a random moment of its first seconds.
-    for said in ["attached to a kubelet", "the RBAC objects are known"] {
+    for said in what {
         while !std::fs::read_to_string(&log)?.contains(said) {
-            if begun.elapsed() > Duration::from_secs(60) {
+            if begun.elapsed() > Duration::from_secs(120) {
                 bail!("the agent does not watch: see {}", log.display());
             }
             thread::sleep(Duration::from_millis(50));
