@@ -1,4 +1,4 @@
-//! What the pure parts of the agent cost: `cargo bench -p kubewitness --bench pure`, and a name behind `--` for some of them.
+//! What the pure parts of the agent cost: `cargo xtask bench pure`.
 
 mod plan;
 mod rbac;

@@ -47,14 +47,20 @@ fn binding(name: &str, role: &str, account: &str) -> Value {
 
 /// Posts to the API server as its administrator, over one connection; the answers.
 fn ask(bed: &Bed, requests: &[(String, Value)]) -> Result<Vec<Value>> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
     let (certificate, key) = bed.cluster.kubelet_client();
     let mut config = String::new();
-    for (path, body) in requests {
+    for (index, (path, body)) in requests.iter().enumerate() {
+        if index > 0 {
+            config.push_str("next\n");
+        }
         let body = body.to_string().replace('\\', r"\\").replace('"', "\\\"");
         write!(
             config,
             "url = \"https://127.0.0.1:6443/{path}\"\ndata = \"{body}\"\nheader = \"Content-Type: application/json\"\nuser-agent = \"{NODE}\"\n\
-             write-out = \"\\n\"\nsilent\nfail\ncacert = \"{}\"\ncert = \"{}\"\nkey = \"{}\"\nnext\n",
+             write-out = \"\\n\"\nsilent\nfail\ncacert = \"{}\"\ncert = \"{}\"\nkey = \"{}\"\n",
             bed.cluster.ca().display(),
             certificate.display(),
             key.display()

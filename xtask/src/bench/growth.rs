@@ -150,7 +150,7 @@ fn crowds(bed: &mut Bed) -> Result<[Curve; 2]> {
 /// Requests by all identities, for so long; the most memory that the agent ever had.
 fn endure(bed: &Bed, time: Duration) -> Result<Promise> {
     let agent = watcher(bed)?;
-    let (load, begun) = (load::at(64), Instant::now());
+    let (load, begun) = (load::at(8), Instant::now());
     let mut requests = 0.0;
     while begun.elapsed() < time {
         requests += 4.0 * measured(bed, &agent, &load)?[RATE];

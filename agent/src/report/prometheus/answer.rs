@@ -216,7 +216,8 @@ impl<'de, F: Fold> Visitor<'de> for Rows<F> {
         while let Some(Series { metric, value, values }) = sequence.next_element()? {
             let mut samples = Vec::with_capacity(values.len() + usize::from(value.is_some()));
             for Sample(time, text) in value.into_iter().chain(values) {
-                samples.push((milliseconds(time), text.parse().map_err(|_| S::Error::custom(format!("the value `{text}` is no number")))?));
+                let time = milliseconds(time).ok_or_else(|| S::Error::custom(format!("the time {time:e} is none")))?;
+                samples.push((time, text.parse().map_err(|_| S::Error::custom(format!("the value `{text}` is no number")))?));
             }
             rows.row(Row { labels: metric, samples });
         }
@@ -236,9 +237,10 @@ struct Series {
 #[derive(Deserialize)]
 struct Sample(f64, String);
 
-#[expect(clippy::cast_possible_truncation, reason = "times are far below 2^53 milliseconds; `as` saturates")]
-fn milliseconds(seconds: f64) -> i64 {
-    (seconds * 1000.0).round() as i64
+/// Unix seconds as milliseconds; `None` before 1970 and after the year 9999, where no sample is.
+#[expect(clippy::cast_possible_truncation, reason = "they are below 2^53")]
+fn milliseconds(seconds: f64) -> Option<i64> {
+    (0.0..253_402_300_800.0).contains(&seconds).then(|| (seconds * 1000.0).round() as i64)
 }
 
 #[cfg(test)]
@@ -291,6 +293,8 @@ mod tests {
             ("<html>", "expected value at line 1 column 1"),
             ("[]", "invalid type: sequence, expected an answer of Prometheus' HTTP API"),
             (r#"{"status":"success","data":{"result":[{"metric":{},"value":[1,"x"]}]}}"#, "the value `x` is no number"),
+            (r#"{"status":"success","data":{"result":[{"metric":{},"value":[1e80,"1"]}]}}"#, "the time 1e80 is none"),
+            (r#"{"status":"success","data":{"result":[{"metric":{},"value":[-1,"1"]}]}}"#, "the time -1e0 is none"),
             (r#"{"status":"success","data":{"result":["#, "EOF while parsing a list at line 1 column 38"),
         ] {
             let error = rows(text).unwrap_err().to_string();
