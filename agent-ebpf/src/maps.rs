@@ -53,7 +53,7 @@ pub static BELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 pub static DISBELIEVED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(512, 0);
 
 /// Bytes of the ring of routine requests.
-pub const ROUTINE_BYTES: u32 = 4 << 20;
+pub const ROUTINE_BYTES: u32 = 2 << 20;
 
 #[map]
 pub static ROUTINE: RingBuf = RingBuf::with_byte_size(ROUTINE_BYTES, 0);

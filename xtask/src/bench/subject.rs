@@ -122,7 +122,7 @@ fn attach(bed: &Bed, kubelet: u32, what: &str) -> Result<Process> {
     Ok(process)
 }
 
-/// The agent as it is shipped: it follows the RBAC objects and serves its metrics. It watches the kubelet when this returns.
+/// The agent as the chart runs it: it follows the RBAC objects and serves its metrics. It watches the kubelet when this returns.
 pub(super) fn agent(bed: &Bed, arguments: &[&str]) -> Result<Process> {
     // What it follows is there at a random moment of its first seconds.
     agent_that_said(bed, arguments, &[ATTACHED, "the RBAC objects are known"])
@@ -136,7 +136,7 @@ pub(super) fn agent_that_said(bed: &Bed, arguments: &[&str], what: &[&str]) -> R
     let log = bed.file("agent.log");
     let mut command = bed.cluster.command(project::root().join("target/release/kubewitness"));
     command.args(["run", "--node-name", kubewitness_tests::cluster::NODE, "--kubeconfig"]).arg(bed.cluster.kubeconfig()).args(arguments);
-    command.stderr(std::fs::File::create(&log)?);
+    command.env("MIMALLOC_PURGE_DELAY", "0").stderr(std::fs::File::create(&log)?);
     let process = Process::start(command)?;
     let begun = Instant::now();
     for said in what {
