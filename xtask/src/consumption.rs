@@ -24,18 +24,16 @@ impl Consumption {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(gone)?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(gone)?;
         let kib = |name: &str| field(&status, name).unwrap_or(0) * 1024;
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).with_context(gone)?;
-        // A thread may end meanwhile.
-        let of_task = |task: fs::DirEntry| {
-            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            field(&status, "voluntary_ctxt_switches:").unwrap_or(0)
-        };
-        Ok(Self {
-            processor: processor_time(&stat).with_context(gone)?,
-            wakeups: tasks.flatten().map(of_task).sum(),
-            memory: kib("VmRSS:"),
-            peak: kib("VmHWM:"),
-        })
+        let (mut wakeups, mut living) = (0, 0);
+        for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(gone)?.flatten() {
+            // A thread may end meanwhile.
+            let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            wakeups += field(&read("status"), "voluntary_ctxt_switches:").unwrap_or(0);
+            living += read("schedstat").split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+        }
+        // The one is exact, the other one knows of threads that ended.
+        let processor = processor_time(&stat).with_context(gone)?.max(Duration::from_nanos(living));
+        Ok(Self { processor, wakeups, memory: kib("VmRSS:"), peak: kib("VmHWM:") })
     }
 
     /// What was taken since an earlier look; memory is that of now, and the most of all time.

@@ -40,8 +40,9 @@ impl Bed {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Cluster::down(NAME)?;
         let mut options = Options::named(NAME);
-        // The log that is read is one file.
-        options.kubelet_config = json!({ "containerLogMaxSize": "200Mi" });
+        // The log that is read is one file; and a kubelet asks the API server 50 times a second at most, which a thousand identities need for longer
+        // than its answers last.
+        options.kubelet_config = json!({ "containerLogMaxSize": "200Mi", "kubeAPIQPS": 5000, "kubeAPIBurst": 5000 });
         let cluster = Cluster::up(&options)?;
         cluster.service_account("bench")?;
         cluster.grant("bench", &["get", "create", "update"], &["nodes/proxy"])?;

@@ -290,7 +290,7 @@ fn who(identity: &str) -> Who {
     if identity == "other" { Who::Others } else { Who::User(identity.to_owned()) }
 }
 
-/// A count: a thousand requests a second make less in thirty years. So no sum of counts overflows.
+/// The most that is a count, so that no sum of counts overflows: a thousand requests a second make less in thirty years.
 const MOST: f64 = 1e12;
 
 /// A count. What is below zero, beyond all counts, or no number, comes of series that contradict each other, and is not counted.
