@@ -52,7 +52,7 @@ enum Kind {
 pub(super) const LOADS: &[Load] = &[
     requests("healthz-1", "`/healthz`, 1 connection", "/healthz", 1, true),
     requests("healthz-8", "`/healthz`, 8 connections", "/healthz", 8, true),
-    requests("healthz-64", "`/healthz`, 64 connections", "/healthz", 64, true),
+    requests("healthz-64", "`/healthz`, 64 connections", "/healthz", 64, false),
     requests("metrics", "`/metrics`, 8 connections", "/metrics", 8, false),
     requests("pods", "`/pods` with 100 pods, 8 connections", "/pods", 8, false),
     Load {

@@ -24,12 +24,12 @@ Usage: cargo xtask bench [--quick] [--rounds N] [--only LOAD,…] [--list]
        cargo xtask bench pure [NAME]
 
 Measures what it costs a kubelet to be watched, on a cluster of its own: all configurations in turn, several rounds, median and spread. The
-whole run takes an hour, and writes docs/performance.md and docs/performance.json. It ends with pass or FALLS SHORT for each promise, and
+whole run takes half an hour, and writes docs/performance.md and docs/performance.json. It ends with pass or FALLS SHORT for each promise, and
 fails if one falls short. Needs root, Go, wrk, and a machine that nobody else uses.
 
 Options:
   --quick        fewer loads and rounds, at most five minutes; writes nothing into docs/
-  --rounds N     how often each configuration is measured, 5 if not given, 3 with --quick
+  --rounds N     how often each configuration is measured, 5 if not given, 2 with --quick
   --only LOAD,…  these loads alone; writes nothing into docs/
   --list         say which loads there are
 
@@ -85,7 +85,7 @@ fn parse(args: &[String]) -> Result<Option<Options>> {
             other => return Err(wrong(format!("`{other}` is not understood"))),
         }
     }
-    options.rounds = rounds.unwrap_or(if options.quick { 3 } else { 5 });
+    options.rounds = rounds.unwrap_or(if options.quick { 2 } else { 5 });
     Ok(Some(options))
 }
 
@@ -97,7 +97,7 @@ mod tests {
     fn options() {
         let parsed = |typed: &[&str]| parse(&typed.iter().map(ToString::to_string).collect::<Vec<_>>());
         let options = parsed(&["--quick", "--only", "healthz-8,idle"]).expect("known").expect("not to be listed");
-        assert_eq!((options.quick, options.rounds, options.only.map(|only| only.len())), (true, 3, Some(2)));
+        assert_eq!((options.quick, options.rounds, options.only.map(|only| only.len())), (true, 2, Some(2)));
         assert!(parsed(&["--list"]).expect("known").is_none());
         for typed in [&["lunch"][..], &["--rounds"], &["--rounds", "0"], &["--only"], &["--only", "lunch"]] {
             assert!(parsed(typed).is_err_and(|error| error.is::<Usage>()), "{typed:?}");

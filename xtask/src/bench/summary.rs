@@ -58,8 +58,8 @@ impl Results {
     fn spread(&self, load: &str, subject: Subject, measure: &str) -> Option<[f64; 3]> {
         let name = LOADS.iter().find(|known| known.name == load)?.name;
         let mut values: Vec<f64> = self.samples.get(&(name, subject))?.iter().filter_map(|sample| sample.get(measure).copied()).collect();
-        values.sort_by(f64::total_cmp);
-        Some([*values.first()?, *values.get(values.len() / 2)?, *values.last()?])
+        let median = median(&mut values)?;
+        Some([*values.first()?, median, *values.last()?])
     }
 
     /// Processor time of kubelet and watcher for each request, beyond what the bare kubelet takes, in µs; the median of the rounds, each
@@ -68,8 +68,7 @@ impl Results {
         let whole = |sample: &Sample| Some(sample.get(KUBELET)? + sample.get(WATCHER)?);
         let (own, bare) = (self.samples.get(&(load, subject))?, self.samples.get(&(load, Subject::None))?);
         let mut costs: Vec<f64> = own.iter().zip(bare).filter_map(|(own, bare)| Some(whole(own)? - whole(bare)?)).collect();
-        costs.sort_by(f64::total_cmp);
-        costs.get(costs.len() / 2).copied()
+        median(&mut costs)
     }
 
     /// One measure as a part of that of another configuration.
@@ -114,6 +113,13 @@ impl Results {
     }
 }
 
+/// Sorts, and takes the one in the middle, or the mean of the two.
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (last, middle) = (values.len().checked_sub(1)?, values.len() / 2);
+    Some(f64::midpoint(values[last / 2], values[middle]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +141,14 @@ mod tests {
         assert_eq!(results.cost(LOADS[0].name, Subject::Floor), Some(3.0));
         assert_eq!(results.median(LOADS[0].name, Subject::None, KUBELET), Some(50.0));
         assert_eq!(results.cost(LOADS[0].name, Subject::Agent), None);
+    }
+
+    #[test]
+    fn a_median_lies_in_the_middle() {
+        for (values, expected) in [(vec![], None), (vec![3.0], Some(3.0)), (vec![4.0, 1.0], Some(2.5)), (vec![9.0, 1.0, 2.0], Some(2.0))] {
+            let mut values = values;
+            assert_eq!(median(&mut values), expected);
+        }
     }
 
     #[test]
