@@ -160,13 +160,13 @@ fn endure(bed: &Bed, time: Duration) -> Result<Promise> {
     let mib = |bytes: u64| f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0;
     note(&format!("about {requests:.0} requests; the most memory was {:.1} MiB", mib(consumption.peak)));
     let what = format!(
-        "memory in MiB after {} minutes of requests by {} identities among {} bindings (at most {:.1})",
+        "memory in MiB after {} minutes of requests by {} identities among {} bindings",
         time.as_secs() / 60,
         IDENTITIES[IDENTITIES.len() - 1],
         BINDINGS[BINDINGS.len() - 1],
-        mib(consumption.peak)
     );
-    Ok(Promise { what, value: mib(consumption.memory), wanted: Wanted::AtMost(28.0) })
+    let beside = Some(format!("at most {:.1}", mib(consumption.peak)));
+    Ok(Promise { what, value: mib(consumption.memory), beside, wanted: Wanted::AtMost(28.0) })
 }
 
 fn watcher(bed: &Bed) -> Result<Process> {

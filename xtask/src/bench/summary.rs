@@ -17,6 +17,8 @@ pub(super) struct Results {
 pub(super) struct Promise {
     pub(super) what: String,
     pub(super) value: f64,
+    /// What else was measured, for people.
+    pub(super) beside: Option<String>,
     pub(super) wanted: Wanted,
 }
 
@@ -40,7 +42,8 @@ impl Promise {
             Wanted::AtMost(most) => format!("≤ {most}"),
         };
         let word = if self.is_kept() { "pass" } else { "FALLS SHORT" };
-        [self.what.clone(), format!("{:.2}", self.value), wanted, word.to_owned()]
+        let beside = self.beside.as_ref().map_or(String::new(), |beside| format!(" ({beside})"));
+        [self.what.clone(), format!("{:.2}{beside}", self.value), wanted, word.to_owned()]
     }
 }
 
@@ -162,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_promise_is_kept_or_not() {
-        let promise = |value, wanted| Promise { what: "x".to_owned(), value, wanted };
+        let promise = |value, wanted| Promise { what: "x".to_owned(), value, beside: Some("y".to_owned()), wanted };
         assert!(promise(1.0, Wanted::AtLeast(1.0)).is_kept() && !promise(1.1, Wanted::AtMost(1.0)).is_kept());
-        assert_eq!(promise(0.5, Wanted::AtLeast(0.95)).cells()[3], "FALLS SHORT");
+        assert_eq!(promise(0.5, Wanted::AtLeast(0.95)).cells(), ["x", "0.50 (y)", "≥ 0.95", "FALLS SHORT"].map(str::to_owned));
     }
 }
