@@ -83,7 +83,7 @@ impl Caller {
 pub(crate) fn distinct(form: Form) {
     let count = form.of(60_000, 1_000_000);
     let metrics = Metrics::new("node1", IDENTITIES).unwrap();
-    let auditor = Auditor { namespace: Uuid::from_u128(1), node: "node1".to_owned(), commands: Commands::Full };
+    let auditor = Auditor::new(Uuid::from_u128(1), "node1", Commands::Full);
     let mut judge = Judge::new(Policy { rbac: true, ..Policy::new("node1") }, IN_FLIGHT);
     for kind in [Kind::ClusterRole, Kind::ClusterRoleBinding] {
         judge.rbac(Update::Listing(kind));
