@@ -206,6 +206,9 @@ impl User {
     }
 }
 
+/// Users that are shared at a time: whatever is kept for each of them is kept for so many.
+pub const SHARED_USERS: usize = 1024;
+
 /// A user as a key, by where they lie: those who come again are shared. Two that are alike may still be two.
 #[derive(Clone, Debug)]
 pub struct SharedUser(pub Arc<User>);

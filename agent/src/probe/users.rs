@@ -6,7 +6,10 @@ use foldhash::fast::RandomState;
 use kubewitness_wire as wire;
 
 use super::decode::{DecodeError, Fields, SPAN, user};
-use crate::{exchange::Bounded, observation::User};
+use crate::{
+    exchange::Bounded,
+    observation::{SHARED_USERS, User},
+};
 
 /// The users that were told last: those who come again are not told again, or not put together again.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub struct Users {
 }
 
 /// Users that are remembered by what is said of them, of 700 bytes each as a rule, and of 12 KiB at most. They are forgotten together.
-const USERS: usize = 2048;
+const USERS: usize = SHARED_USERS;
 /// Records of them that can be pointed to, those that were told or pointed to last: four times as many as the kernel programs point to at once.
 /// Whoever is told with each request, as users by certificate are, pushes out nobody who is pointed to.
 const TOLD: usize = 4096;

@@ -27,7 +27,7 @@ docs/performance.md. Takes 15 minutes; fails if the promise on memory falls shor
 else uses.
 
 Options:
-  --minutes N  how long the requests of the last step go on, 10 if not given; writes nothing where it is not
+  --minutes N  how long the requests of the last step go on; writes nothing if it is not the 10 that it is by default
 
 Examples:
   cargo xtask bench growth

@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::json;
 use crate::exchange::Bounded;
-use crate::observation::{Lookup, SharedUser, Text, User};
+use crate::observation::{Lookup, SHARED_USERS, SharedUser, Text, User};
 
-/// Users whose JSON is kept: as many as [`crate::probe::Users`] shares.
-const KEPT: usize = 2048;
+/// Bytes of JSON that are worth to be kept: many times what most users have. Longer ones are written each time, so that nobody fills the memory.
+const LONGEST: usize = 2048;
 
 /// The users who were written down last.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct UserInfo<'a> {
 
 impl Default for People {
     fn default() -> Self {
-        Self(RefCell::new(Bounded::new(KEPT)))
+        Self(RefCell::new(Bounded::new(SHARED_USERS)))
     }
 }
 
@@ -45,7 +45,9 @@ impl People {
             return Some(Arc::clone(written));
         }
         let written: Arc<RawValue> = json::inert(&UserInfo::of(user))?.into();
-        let _oldest = kept.insert(key, Arc::clone(&written));
+        if written.get().len() <= LONGEST {
+            let _oldest = kept.insert(key, Arc::clone(&written));
+        }
         Some(written)
     }
 }

@@ -7,11 +7,11 @@ use foldhash::fast::RandomState;
 
 use super::asker::Asker;
 use crate::kubelet::{Subresource, Verb};
-use crate::observation::SharedUser;
+use crate::observation::{SHARED_USERS, SharedUser};
 use crate::rbac::{Answer, Obscure, Question};
 
-/// Callers whose answers are kept, as many as [`crate::probe::Users`] shares; with one more, all are forgotten. A usual node has 30.
-const CALLERS: usize = 2048;
+/// Callers whose answers are kept, as many as are shared; with one more, all are forgotten. A usual node has 30.
+const CALLERS: usize = SHARED_USERS;
 
 /// The answers to each caller's questions.
 #[derive(Debug, Default)]
