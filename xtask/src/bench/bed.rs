@@ -16,7 +16,8 @@ use crate::{build, project};
 /// A cluster of its own; it goes away when this is dropped.
 pub(super) struct Bed {
     pub(super) cluster: Cluster,
-    /// May `get`, `create` and `update` `nodes/proxy` and nothing else: each of its requests is checked twice.
+    /// May `get`, `create` and `update` `nodes/proxy`, and `nodes/metrics`, which `/metrics` wants (`pkg/kubelet/server/auth.go`): each of its other
+    /// requests is checked twice.
     pub(super) token: Token,
     /// Its header in a file, for programs that would otherwise show it in their command lines.
     pub(super) header: PathBuf,
@@ -45,7 +46,7 @@ impl Bed {
         options.kubelet_config = json!({ "containerLogMaxSize": "200Mi", "kubeAPIQPS": 5000, "kubeAPIBurst": 5000 });
         let cluster = Cluster::up(&options)?;
         cluster.service_account("bench")?;
-        cluster.grant("bench", &["get", "create", "update"], &["nodes/proxy"])?;
+        cluster.grant("bench", &["get", "create", "update"], &["nodes/proxy", "nodes/metrics"])?;
         let token = cluster.token("bench", None)?;
         let header = folder.join("header");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&header)?;
