@@ -1,13 +1,9 @@
 //! How soon a kubelet is watched: from its `LISTEN` in the kernel to the probes on its executable.
 
-use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::bed::Bed;
-use super::subject::{ATTACHED, agent_that_said};
+use super::subject::{ATTACHED, SYNCED, launch, said};
 
 /// Kubelets that start while the agent runs that has not seen their executable; the delays in milliseconds, from the shortest to the longest.
 ///
@@ -16,17 +12,10 @@ pub(super) fn measure(bed: &Bed, times: usize) -> Result<Vec<f64>> {
     let mut delays = Vec::new();
     for _ in 0..times {
         bed.cluster.end_kubelet()?;
-        let agent = agent_that_said(bed, &[], &["the RBAC objects are known"])?;
+        let agent = launch(bed, &[])?;
+        said(bed, SYNCED)?;
         bed.cluster.start_kubelet()?;
-        let begun = Instant::now();
-        let line = loop {
-            let log = fs::read_to_string(bed.file("agent.log"))?;
-            if let Some(line) = log.lines().find(|line| line.contains(ATTACHED)) {
-                break line.to_owned();
-            }
-            ensure!(begun.elapsed() < Duration::from_secs(10), "the kubelet is not watched: see {}", bed.file("agent.log").display());
-            thread::sleep(Duration::from_millis(20));
-        };
+        let line = said(bed, ATTACHED)?;
         delays.push(since_listen(&line).with_context(|| format!("the agent does not say how soon it was: {line}"))?);
         agent.stop()?;
         bed.cluster.await_pods()?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,8 +49,7 @@ impl Bed {
         cluster.grant("bench", &["get", "create", "update"], &["nodes/proxy", "nodes/metrics"])?;
         let token = cluster.token("bench", None)?;
         let header = folder.join("header");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&header)?;
-        writeln!(file, "Authorization: Bearer {}", token.expose())?;
+        write_private(&header, &format!("Authorization: Bearer {}\n", token.expose()))?;
         Ok(Self { cluster, token, header, folder, object, attacher: examples.join("bench_probes") })
     }
 
@@ -105,6 +104,12 @@ impl Bed {
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+/// Writes what nobody else may read.
+pub(super) fn write_private(file: &Path, text: &str) -> Result<()> {
+    let mut opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    opened.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The target of an exec in the pod that is always there.

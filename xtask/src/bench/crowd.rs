@@ -1,15 +1,13 @@
 //! Many identities and many RBAC objects, made by the API server's own requests: `kubectl` takes a second for twenty.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use kubewitness_tests::cluster::NODE;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
+use super::bed::{Bed, write_private};
 use super::load::output;
 
 /// `ServiceAccounts` `crowd-N`, each with a binding of its own to a role that is let in as [`Bed::token`] is; a token of each.
@@ -67,8 +65,7 @@ fn ask(bed: &Bed, requests: &[(String, Value)]) -> Result<Vec<Value>> {
         )?;
     }
     let file = bed.file("requests");
-    fs::write(&file, config)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    write_private(&file, &config)?;
     let said = output(bed.cluster.command("curl").arg("-K").arg(&file)).context("the API server did not do what it was asked for")?;
     let answers: Vec<Value> = said.lines().filter(|line| !line.is_empty()).map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure!(answers.len() == requests.len(), "{} of {} requests were answered", answers.len(), requests.len());

@@ -1,13 +1,12 @@
 //! `cargo xtask bench growth`: what the agent takes as its surroundings grow.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kubewitness_tests::figures::Figures;
 
-use super::bed::Bed;
+use super::bed::{Bed, write_private};
 use super::load::{self, Load, MEMORY, PROCESSOR, RATE, Sample, WATCHER};
 use super::subject::{Process, agent};
 use super::summary::{Promise, Wanted};
@@ -125,8 +124,7 @@ fn crowds(bed: &mut Bed) -> Result<[Curve; 2]> {
     for count in IDENTITIES {
         let asking = tokens.iter().take(count as usize).map(|token| format!("Authorization: Bearer {token}\n"));
         bed.header = bed.file("crowd");
-        fs::write(&bed.header, asking.collect::<String>())?;
-        fs::set_permissions(&bed.header, fs::Permissions::from_mode(0o600))?;
+        write_private(&bed.header, &asking.collect::<String>())?;
         // The kubelet asks the API server for each of them the first time.
         load.run(bed, None)?;
         identities.push((count, measured(bed, &agent, &load)?));

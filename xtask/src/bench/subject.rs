@@ -1,6 +1,7 @@
 //! The configurations that are compared: what is done to the kubelet while it is measured.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -124,30 +125,43 @@ fn attach(bed: &Bed, kubelet: u32, what: &str) -> Result<Process> {
 
 /// The agent as the chart runs it: it follows the RBAC objects and serves its metrics. It watches the kubelet when this returns.
 pub(super) fn agent(bed: &Bed, arguments: &[&str]) -> Result<Process> {
+    let process = launch(bed, arguments)?;
+    said(bed, ATTACHED)?;
     // What it follows is there at a random moment of its first seconds.
-    agent_that_said(bed, arguments, &[ATTACHED, "the RBAC objects are known"])
+    said(bed, SYNCED)?;
+    Ok(process)
 }
 
 /// What the agent's log says of a kubelet that it watches from now on.
 pub(super) const ATTACHED: &str = "attached to a kubelet";
+/// And of the objects that it follows.
+pub(super) const SYNCED: &str = "the RBAC objects are known";
 
-/// The same, as soon as its log says all this.
-pub(super) fn agent_that_said(bed: &Bed, arguments: &[&str], what: &[&str]) -> Result<Process> {
-    let log = bed.file("agent.log");
+/// The same, when it has only begun.
+pub(super) fn launch(bed: &Bed, arguments: &[&str]) -> Result<Process> {
     let mut command = bed.cluster.command(project::root().join("target/release/kubewitness"));
     command.args(["run", "--node-name", kubewitness_tests::cluster::NODE, "--kubeconfig"]).arg(bed.cluster.kubeconfig()).args(arguments);
-    command.env("MIMALLOC_PURGE_DELAY", "0").stderr(std::fs::File::create(&log)?);
-    let process = Process::start(command)?;
+    command.env("MIMALLOC_PURGE_DELAY", "0").stderr(std::fs::File::create(log(bed))?);
+    Process::start(command)
+}
+
+/// The line of the agent's log that says this, as soon as it is there.
+pub(super) fn said(bed: &Bed, what: &str) -> Result<String> {
     let begun = Instant::now();
-    for said in what {
-        while !std::fs::read_to_string(&log)?.contains(said) {
-            if begun.elapsed() > Duration::from_secs(120) {
-                bail!("the agent does not watch: see {}", log.display());
-            }
-            thread::sleep(Duration::from_millis(50));
+    loop {
+        let log = log(bed);
+        if let Some(line) = std::fs::read_to_string(&log)?.lines().find(|line| line.contains(what)) {
+            return Ok(line.to_owned());
         }
+        if begun.elapsed() > Duration::from_secs(120) {
+            bail!("the agent does not say `{what}`: see {}", log.display());
+        }
+        thread::sleep(Duration::from_millis(50));
     }
-    Ok(process)
+}
+
+fn log(bed: &Bed) -> PathBuf {
+    bed.file("agent.log")
 }
 
 /// How much the kubelet logs, changed while it runs (`/debug/flags/v`, `pkg/kubelet/server/server.go`).

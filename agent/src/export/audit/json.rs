@@ -12,7 +12,7 @@ use crate::inert::obeyed;
 /// A value that is written once and goes into many lines.
 pub(super) fn inert(value: &impl Serialize) -> Option<Box<RawValue>> {
     let mut text = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut text, Inert)).ok()?;
+    write(value, &mut text)?;
     RawValue::from_string(String::from_utf8(text).ok()?).ok()
 }
 
@@ -26,10 +26,14 @@ pub(super) fn shared<S: serde::Serializer>(value: &Option<Arc<RawValue>>, serial
 pub(super) fn write_line(value: &impl Serialize, line: &mut Vec<u8>) {
     line.clear();
     // Writing to memory does not fail, and the event has only string keys; were it otherwise, half a line must not leave.
-    if value.serialize(&mut Serializer::with_formatter(&mut *line, Inert)).is_err() {
+    if write(value, line).is_none() {
         line.clear();
     }
     line.push(b'\n');
+}
+
+fn write(value: &impl Serialize, text: &mut Vec<u8>) -> Option<()> {
+    value.serialize(&mut Serializer::with_formatter(text, Inert)).ok()
 }
 
 /// Compact JSON; escapes also what `serde_json` leaves as it is: DEL and the C1 controls, line separators, direction marks.
