@@ -201,6 +201,7 @@ fn agent_command(place: &Place, what: &str, object: &Path, arch: Arch) -> Comman
     let (variable, compiler) = arch.c_compiler();
     command
         .env("KUBEWITNESS_EBPF", object)
+        .env("KUBEWITNESS_COMMIT", project::commit())
         .env(variable, env::var_os(variable).unwrap_or(compiler.into()))
         .envs(arch.linker())
         .env("CARGO_ENCODED_RUSTFLAGS", place.flags().join("\x1f"));

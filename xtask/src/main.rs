@@ -16,6 +16,7 @@ mod machine;
 mod matrix;
 mod miri;
 mod parts;
+mod portable;
 mod progress;
 mod project;
 mod setup;
@@ -33,6 +34,7 @@ type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>)
 const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
     ("build", "build target/release/kubewitness, one static binary with the kernel programs inside; for arm64 too", build::command),
+    ("portable", "check and build for macOS and Windows what of the agent runs there", portable::command),
     ("image", "the static binary as an OCI image, with its bill of materials", image::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
@@ -96,6 +98,7 @@ mod tests {
             &["build", "--fast"],
             &["build", "--arch"],
             &["build", "--arch", "mips"],
+            &["portable", "--fast"],
             &["image", "--arch", "mips"],
             &["image", "--name"],
             &["demo", "--lunch"],

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use super::run::Ports;
+use super::ports::Ports;
 use crate::{
     probe::Way,
     target::{

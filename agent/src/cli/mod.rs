@@ -1,17 +1,36 @@
 //! The command line: one file a subcommand.
 
 mod cluster;
+#[cfg(target_os = "linux")]
 mod coverage;
+#[cfg(target_os = "linux")]
 mod doctor;
+#[cfg(target_os = "linux")]
+mod follow;
+#[cfg(target_os = "linux")]
 mod front;
+mod man;
+#[cfg(target_os = "linux")]
 mod metrics;
 mod output;
+#[cfg(target_os = "linux")]
 mod outputs;
+#[cfg(target_os = "linux")]
+mod peers;
+#[cfg(target_os = "linux")]
+mod ports;
+mod plugin;
 pub mod prometheus;
 mod rbac;
 mod report;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
 mod run;
+#[cfg(target_os = "linux")]
+mod secrecy;
+#[cfg(target_os = "linux")]
 mod size;
+mod version;
+#[cfg(target_os = "linux")]
 mod webhook;
 
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -19,13 +38,13 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 /// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
 #[derive(Debug, Parser)]
 #[command(
     version,
+    long_version = version::long(),
     about,
     arg_required_else_help = true,
     after_help = "\
@@ -43,6 +62,7 @@ pub struct Cli {
 enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
+    #[cfg(target_os = "linux")]
     /// Tell how the kubelet of this node would be watched, and what is in the way
     Doctor(doctor::Args),
     /// Tell who used the kubelet's API by which right, and which role would be enough
@@ -54,9 +74,16 @@ enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Write the man pages, one for each command
+    Man(man::Args),
 }
 
 impl Cli {
+    /// What was typed, by the name under which the program was started. Ends the process where that is wrong, or asks for help.
+    pub fn typed() -> Self {
+        if std::env::args_os().next().is_some_and(|program| plugin::is(&program)) { plugin::parse() } else { Self::parse() }
+    }
+
     /// Starts logging, to stderr.
     pub fn log(&self) {
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
@@ -66,9 +93,11 @@ impl Cli {
 
     /// Runs the command.
     pub fn execute(self) -> Result<ExitCode> {
-        leave_no_core();
+        #[cfg(target_os = "linux")]
+        secrecy::leave_no_core();
         match self.command {
             Command::Run(args) => run::run(*args),
+            #[cfg(target_os = "linux")]
             Command::Doctor(args) => doctor::run(&args),
             Command::Report(args) => {
                 if let Some(problem) = args.problem() {
@@ -81,14 +110,7 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Man(args) => man::run(&args),
         }
     }
-}
-
-/// A crash leaves nothing of the memory on a disk: it holds credentials, the callers' commands, and for a moment the tokens of those who scrape.
-/// The limit is heeded where the kernel writes a file, the other where it hands the memory to a program.
-fn leave_no_core() {
-    // Both are always allowed to whoever makes them stricter; without them there is a core as there would be of any program.
-    let _limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let _hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

@@ -15,7 +15,7 @@ mod way;
 pub use decode::{DecodeError, Decoded, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use lease::Lease;
-pub use load::{Attachment, Counts, ProbeError, Probes};
+pub use load::{Attachment, Counts, ProbeError, Probes, programs_digest};
 pub use rings::Rings;
 pub use users::Users;
 pub use way::{NoWay, Way};

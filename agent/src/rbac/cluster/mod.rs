@@ -7,7 +7,7 @@ mod request;
 mod watch;
 
 pub use connect::{ConnectError, ConnectOptions, Connection, Elsewhere};
-pub(crate) use discreet::without_secrets;
+pub use discreet::without_secrets;
 pub use load::{Loaded, NodeVersion, load};
 pub use request::RequestError;
 pub use watch::{WatchOptions, watch};
