@@ -1,8 +1,7 @@
-//! Hands the kernel programs to the agent's crate as `$OUT_DIR/kubewitness.bpf.o`, and the commit as `KUBEWITNESS_COMMIT`.
+//! Hands the kernel programs to the agent's crate as `$OUT_DIR/kubewitness.bpf.o`.
 //!
-//! The programs are built for another target with other flags, by `cargo xtask build`; this script only takes its result, so that a plain
-//! `cargo test` or an editor never waits for a kernel build. `KUBEWITNESS_EBPF` names another object file than that one. The commit too is
-//! what `cargo xtask build` says: asked from here, git would make every commit compile everything anew.
+//! They are built for another target with other flags, by `cargo xtask build`; this script only takes its result, so that a plain
+//! `cargo test` or an editor never waits for a kernel build. `KUBEWITNESS_EBPF` names another object file than that one.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -16,8 +15,6 @@ fn built() -> &'static str {
 }
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=KUBEWITNESS_COMMIT");
-    println!("cargo::rustc-env=KUBEWITNESS_COMMIT={}", env::var("KUBEWITNESS_COMMIT").unwrap_or_else(|_| "unknown".to_owned()));
     // Elsewhere there is no kubelet to watch.
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         kernel_programs();

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::project::{self, TOOLCHAIN};
+use crate::stamp;
 
 const HELP: &str = "\
 Usage: cargo xtask portable [--build]
@@ -55,7 +56,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         })?;
     }
     if build {
-        step("portable: kubewitness.exe", || project::run(zigbuild(&tools, "zigbuild", WINDOWS)?.arg("--release")))?;
+        step("portable: kubewitness.exe", || link(&tools))?;
         try_with_wine(&tools)?;
     }
     Ok(())
@@ -84,12 +85,26 @@ fn zigbuild(tools: &Path, subcommand: &str, target: &str) -> Result<Command> {
     path.push(env::var_os("PATH").context("PATH is not set")?);
     let mut command = Command::new("rustup");
     command.args(["run", TOOLCHAIN, "cargo-zigbuild", subcommand, "--package", "kubewitness", "--target", target]);
-    command.current_dir(project::root()).env("PATH", path).env("KUBEWITNESS_COMMIT", project::commit());
+    command.current_dir(project::root()).env("PATH", path);
     // As `project::cargo` does it.
     for name in ["CARGO", "RUSTC", "RUSTDOC", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_TARGET"] {
         command.env_remove(name);
     }
     Ok(command)
+}
+
+fn link(tools: &Path) -> Result<()> {
+    project::run(zigbuild(tools, "zigbuild", WINDOWS)?.env_remove("KUBEWITNESS_COMMIT").arg("--release"))?;
+    let program = folder().join("kubewitness.exe");
+    let built = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+    // What cargo links anew only if something changed has its commit already.
+    let Ok(stamped) = stamp::with_commit(built, &project::commit()) else { return Ok(()) };
+    fs::write(&program, stamped).with_context(|| format!("cannot write {}", program.display()))
+}
+
+/// Where cargo puts the program for Windows.
+fn folder() -> PathBuf {
+    project::root().join("target").join(WINDOWS).join("release")
 }
 
 /// What the program is asked, a part of its answer, and how it ends.
@@ -115,7 +130,7 @@ fn try_with_wine(tools: &Path) -> Result<()> {
         note("wine is not installed: the program for Windows was built and not run");
         return Ok(());
     }
-    let folder = project::root().join("target").join(WINDOWS).join("release");
+    let folder = folder();
     fs::write(folder.join("random.c"), RANDOM).context("the folder of the program cannot be written to")?;
     let mut zig = Command::new(tools.join("python-zig"));
     zig.args(["cc", "-target", "x86_64-windows-gnu", "-shared", "-o", "bcryptprimitives.dll", "random.c", "-ladvapi32"]);

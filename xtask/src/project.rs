@@ -43,6 +43,15 @@ pub(crate) fn commit() -> String {
 /// What a binary is made from; what else lies in the tree does not change it.
 const BUILT: [&str; 5] = ["agent", "agent-ebpf", "xtask", "Cargo.toml", "Cargo.lock"];
 
+/// When what is made was made, in seconds since 1970: `SOURCE_DATE_EPOCH`, else the time of the commit, or 0 where there is no history.
+pub(crate) fn epoch() -> Result<u64> {
+    let (said, who) = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(said) => (said, "SOURCE_DATE_EPOCH"),
+        Err(_) => (answer(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root())).unwrap_or("0".into()), "git's time"),
+    };
+    said.trim().parse().with_context(|| format!("{who} is `{}`: it must be seconds since 1970", said.trim()))
+}
+
 /// A tool that [`crate::setup`] installs.
 pub(crate) fn tool(name: &str) -> Result<PathBuf> {
     Ok(cache()?.join("tools/bin").join(name))
