@@ -20,4 +20,5 @@ pub mod report;
 pub mod daemon;
 pub mod cli;
 pub mod causes;
+pub mod when;
 mod inert;

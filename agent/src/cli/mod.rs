@@ -14,13 +14,19 @@ mod run;
 mod size;
 mod webhook;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{fmt, io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
+use jiff::Timestamp;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{format::Writer, time::FormatTime},
+};
+
+use crate::when::When;
 
 /// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
 #[derive(Debug, Parser)]
@@ -61,7 +67,9 @@ impl Cli {
     pub fn log(&self) {
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
         let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+        let is_terminal = std::io::stderr().is_terminal();
+        let clock = LogClock(if is_terminal { When::local() } else { When::Utc });
+        tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal).with_writer(std::io::stderr).init();
     }
 
     /// Runs the command.
@@ -82,6 +90,15 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
         }
+    }
+}
+
+/// What stands before a line of the log.
+struct LogClock(When);
+
+impl FormatTime for LogClock {
+    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
+        write!(to, "{}", self.0.live(Timestamp::now()))
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     cluster::{ApiServerArgs, ClusterArgs},
-    output::{FailOn, colours, columns, print},
+    output::{FailOn, colours, columns, print, when},
     prometheus::PrometheusArgs,
 };
 use crate::{
@@ -116,7 +116,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     print(&match args.output {
         Output::Text => {
             let width = args.width.or_else(columns).unwrap_or(80);
-            text(&report, width, if colours() { Paint::Colour } else { Paint::Plain })
+            text(&report, width, if colours() { Paint::Colour } else { Paint::Plain }, &when())
         }
         Output::Json => Document::of(&report).json()?,
         Output::Yaml => manifests(&report),
