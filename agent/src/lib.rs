@@ -18,6 +18,7 @@ pub mod selfcheck;
 pub mod export;
 pub mod report;
 pub mod daemon;
+pub mod doctor;
 pub mod cli;
 pub mod causes;
 pub mod when;

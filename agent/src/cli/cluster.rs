@@ -14,11 +14,12 @@ use ipnet::IpNet;
 use tokio::{runtime::Builder, time::sleep};
 use tracing::warn;
 
+use super::progress::Waiting;
 use crate::{
     judge::Policy,
     rbac::{
         Update,
-        cluster::{ConnectError, ConnectOptions, Connection, Loaded, WatchOptions, load, watch},
+        cluster::{ConnectError, ConnectOptions, Connection, Loaded, WatchOptions, load_and_tell, watch},
     },
 };
 
@@ -68,9 +69,10 @@ impl ClusterArgs {
     /// Its RBAC objects and its nodes.
     pub(super) fn load(self) -> Result<Loaded> {
         let runtime = Builder::new_current_thread().enable_all().build().context("no connections can be made")?;
+        let waiting = Waiting::spinning("asking the API server");
         runtime.block_on(async {
             let connection = Connection::open(self.options()).await?;
-            Ok(load(&connection, WITHIN).await?)
+            Ok(load_and_tell(&connection, WITHIN, |objects| waiting.say(&format!("reading RBAC objects: {objects}"))).await?)
         })
     }
 

@@ -10,6 +10,7 @@ mod outputs;
 pub mod prometheus;
 mod rbac;
 mod report;
+mod progress;
 mod run;
 mod size;
 mod webhook;
@@ -50,7 +51,7 @@ enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
-    Doctor(doctor::Args),
+    Doctor(Box<doctor::Args>),
     /// Tell who used the kubelet's API by which right, and which role would be enough
     Report(Box<report::Args>),
     /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster

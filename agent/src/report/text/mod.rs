@@ -1,6 +1,6 @@
 //! The report for people.
 
-mod layout;
+pub(crate) mod layout;
 mod paint;
 pub(crate) mod sentences;
 
