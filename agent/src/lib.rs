@@ -24,6 +24,8 @@ pub mod export;
 pub mod report;
 #[cfg(target_os = "linux")]
 pub mod daemon;
+pub mod doctor;
 pub mod cli;
 pub mod causes;
+pub mod when;
 mod inert;

@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use tokio::runtime::Builder;
 
+use super::progress::Waiting;
 use crate::{
     judge::Policy,
-    rbac::cluster::{ConnectOptions, Connection, Loaded, load},
+    rbac::cluster::{ConnectOptions, Connection, Loaded, load_and_tell},
 };
 
 /// How long the API server may take for one answer.
@@ -37,9 +38,10 @@ impl ClusterArgs {
     /// Its RBAC objects and its nodes.
     pub(super) fn load(self) -> Result<Loaded> {
         let runtime = Builder::new_current_thread().enable_all().build().context("no connections can be made")?;
+        let waiting = Waiting::spinning("asking the API server");
         runtime.block_on(async {
             let connection = Connection::open(self.options()).await?;
-            Ok(load(&connection, WITHIN).await?)
+            Ok(load_and_tell(&connection, WITHIN, |objects| waiting.say(&format!("reading RBAC objects: {objects}"))).await?)
         })
     }
 

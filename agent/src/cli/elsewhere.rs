@@ -1,4 +1,4 @@
-//! What stands for a command that looks at a kubelet, on a system where there is none.
+//! What stands for a command that watches a kubelet, on a system where there is none.
 
 use std::{env::consts::OS, ffi::OsString, process::ExitCode};
 
@@ -14,5 +14,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(_: Args) -> Result<ExitCode> {
-    bail!("this command looks at the kubelet of a Linux node, and this is {OS}: run it on the node; `rbac` and `report` work here too")
+    bail!(
+        "this command watches the kubelet of a Linux node, and this is {OS}: run it on the node; `rbac`, `report` and `doctor` work here too"
+    )
 }

@@ -3,7 +3,7 @@
 mod cluster;
 #[cfg(target_os = "linux")]
 mod coverage;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "doctor_elsewhere.rs")]
 mod doctor;
 #[cfg(target_os = "linux")]
 mod follow;
@@ -23,6 +23,7 @@ mod plugin;
 pub mod prometheus;
 mod rbac;
 mod report;
+mod progress;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
 mod run;
 #[cfg(target_os = "linux")]
@@ -33,12 +34,18 @@ mod version;
 #[cfg(target_os = "linux")]
 mod webhook;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{fmt, io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
-use tracing_subscriber::EnvFilter;
+use jiff::Timestamp;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{format::Writer, time::FormatTime},
+};
+
+use crate::when::When;
 
 /// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
 #[derive(Debug, Parser)]
@@ -62,9 +69,8 @@ pub struct Cli {
 enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
-    #[cfg(target_os = "linux")]
     /// Tell how the kubelet of this node would be watched, and what is in the way
-    Doctor(doctor::Args),
+    Doctor(Box<doctor::Args>),
     /// Tell who used the kubelet's API by which right, and which role would be enough
     Report(Box<report::Args>),
     /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
@@ -88,7 +94,9 @@ impl Cli {
     pub fn log(&self) {
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
         let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+        let is_terminal = std::io::stderr().is_terminal();
+        let clock = LogClock(if is_terminal { When::local() } else { When::Utc });
+        tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal).with_writer(std::io::stderr).init();
     }
 
     /// Runs the command.
@@ -97,7 +105,6 @@ impl Cli {
         secrecy::leave_no_core();
         match self.command {
             Command::Run(args) => run::run(*args),
-            #[cfg(target_os = "linux")]
             Command::Doctor(args) => doctor::run(&args),
             Command::Report(args) => {
                 if let Some(problem) = args.problem() {
@@ -112,5 +119,14 @@ impl Cli {
             }
             Command::Man(args) => man::run(&args),
         }
+    }
+}
+
+/// What stands before a line of the log.
+struct LogClock(When);
+
+impl FormatTime for LogClock {
+    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
+        write!(to, "{}", self.0.live(Timestamp::now()))
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use terminal_size::terminal_size_of;
 
-use crate::judge::Severity;
+use crate::{judge::Severity, when::When};
 
 /// The severity from which on findings make a command fail.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -37,6 +37,11 @@ impl FailOn {
 /// Whether standard output shows colours (<https://no-color.org>).
 pub(super) fn colours() -> bool {
     io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// How standard output shows times. JSON has them in UTC in any case.
+pub(super) fn when() -> When {
+    if io::stdout().is_terminal() { When::local() } else { When::Utc }
 }
 
 /// How many columns standard output has, where it is a terminal.

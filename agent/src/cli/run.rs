@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     daemon::{Daemon, Options, now},
+    doctor::{cluster, machine, outputs},
     export::{
         Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
@@ -97,6 +98,43 @@ enum Commands {
     Full,
     /// Only how many words they had
     Redacted,
+}
+
+impl Args {
+    /// What the machine must have for it.
+    pub(super) fn of_machine(&self) -> machine::Wanted {
+        machine::Wanted {
+            ports: self.ports.watched(),
+            pids: self.kubelet_pid.clone(),
+            pod_logs: self.pod_logs.clone(),
+            node_name: self.node_name.clone(),
+        }
+    }
+
+    /// What the API server must allow for it.
+    pub(super) fn of_cluster(&self) -> cluster::Wanted {
+        let asked = [
+            (cluster::Feature::Rbac, self.rbac == Switch::On),
+            (cluster::Feature::Reviews, self.metrics.guarded()),
+            (cluster::Feature::Events, self.outputs.kubernetes_events()),
+            (cluster::Feature::KubeletMetrics, self.coverage.kubelet().is_some()),
+        ];
+        let features = asked.into_iter().filter_map(|(feature, on)| on.then_some(feature)).collect();
+        cluster::Wanted { connect: self.cluster.options(), features }
+    }
+
+    /// Where it would write and listen.
+    pub(super) fn of_outputs(&self) -> outputs::Wanted {
+        outputs::Wanted {
+            events: self.outputs.target(),
+            policy: self.outputs.policy(),
+            webhook: self.outputs.webhook(),
+            metrics: self.metrics.address(),
+            guarded: self.metrics.guarded(),
+            certificate: self.metrics.certificate(self.node_name.as_deref().unwrap_or_default()),
+            coverage: self.coverage.kubelet().map(|kubelet| (kubelet, self.cluster.options())),
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {

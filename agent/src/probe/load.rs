@@ -136,6 +136,17 @@ impl Counts {
 impl Probes {
     /// Loads the programs, to be put on instructions in this way, and starts to watch connections on `ports`.
     pub fn load(ports: &[u16], way: Way) -> Result<(Self, Rings), ProbeError> {
+        let (mut this, rings) = Self::loaded(ports, way)?;
+        this.watch_sockets()?;
+        Ok((this, rings))
+    }
+
+    /// Whether the kernel takes the programs and their maps. Nothing is attached, and nothing of it stays.
+    pub fn try_out(ports: &[u16], way: Way) -> Result<(), ProbeError> {
+        Self::loaded(ports, way).map(drop)
+    }
+
+    fn loaded(ports: &[u16], way: Way) -> Result<(Self, Rings), ProbeError> {
         let btf = std::fs::read(BTF).map_err(ProbeError::NoBtf)?;
         let mut kernel = kernel_offsets(&btf)?;
         for (slot, port) in kernel.ports.iter_mut().zip(ports) {
@@ -175,7 +186,6 @@ impl Probes {
             take(&mut self.ebpf, "SOCKETS")?.try_into()?,
         );
         self.socket()?.load().map_err(|source| refused(SOCKET, source))?;
-        self.watch_sockets()?;
         Ok((self, rings))
     }
 

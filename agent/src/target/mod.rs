@@ -2,8 +2,6 @@
 
 #[cfg(target_os = "linux")]
 mod belief;
-#[cfg(target_os = "linux")]
-pub mod doctor;
 mod file;
 #[cfg(target_os = "linux")]
 mod find;
@@ -13,6 +11,7 @@ mod place;
 pub mod plan;
 #[cfg(target_os = "linux")]
 mod presence;
+#[cfg(target_os = "linux")]
 mod settings;
 #[cfg(target_os = "linux")]
 mod watch;
@@ -25,6 +24,11 @@ pub use find::{blindness, executable, listeners, netns, own_netns};
 pub use identity::FileId;
 #[cfg(target_os = "linux")]
 pub use place::Places;
-pub use settings::{Setting, settings};
+#[cfg(target_os = "linux")]
+pub(crate) use presence::bare_sites;
+#[cfg(target_os = "linux")]
+pub(crate) use settings::{FINER_RIGHTS, GATE, WITHOUT_FINER_RIGHTS, has_gate};
+#[cfg(target_os = "linux")]
+pub use settings::{Setting, node_name, settings};
 #[cfg(target_os = "linux")]
 pub use watch::{AdoptError, Kubelets, Presence, Status};

@@ -90,6 +90,11 @@ impl Connection {
         Client::try_from(config).map_err(|error| ConnectError::Unusable { name, why: without_secrets(&error) })
     }
 
+    /// What names the cluster, for people.
+    pub(crate) fn name(&self) -> String {
+        self.kubeconfig().map_or_else(|| "the pod's ServiceAccount".to_owned(), |(name, _)| name)
+    }
+
     async fn config(&self) -> Result<(String, Config), ConnectError> {
         let Some((name, file)) = self.kubeconfig() else {
             let config = Config::incluster().map_err(ConnectError::Nowhere)?;
