@@ -41,6 +41,7 @@ pub(super) fn watch(package: &Path) -> Result<()> {
     root.write("etc/systemd/system/kubelet.service", KUBELET)?;
     root.write("root/token", "fallback")?;
     root.run("systemctl enable kubelet && dpkg --install /root/package.deb")?;
+    root.unplug()?;
     let machine = Machine::boot(&root)?;
     let result = tried(&machine);
     let ended = machine.power_off();

@@ -35,6 +35,10 @@ pub(super) fn all(formats: &[Format], package: &dyn Fn(Format) -> PathBuf) -> Re
 
 fn one(format: Format, package: &std::path::Path) -> Result<()> {
     let root = Root::fresh()?;
+    if format == Format::Rpm {
+        // The distribution's own package `filesystem` has them.
+        root.run("mkdir -p /usr/share/licenses /usr/share/zsh/site-functions")?;
+    }
     let before = root.files()?;
     root.copy(package, "tmp/package")?;
     match format {

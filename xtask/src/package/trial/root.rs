@@ -80,6 +80,11 @@ impl Root {
         command
     }
 
+    /// Without the `/proc` of this machine, so that a container mounts its own.
+    pub(super) fn unplug(&self) -> Result<()> {
+        project::answer(Command::new("umount").arg(self.path("proc"))).map(drop)
+    }
+
     /// All files, but for what package managers keep of themselves and what is not of the disk.
     pub(super) fn files(&self) -> Result<BTreeSet<String>> {
         let own = ["./proc", "./sys", "./dev", "./tmp", "./run", "./var/lib/dpkg", "./var/lib/rpm", "./var/cache", "./root"];
