@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use kubewitness::{causes::in_one_line, cli::Cli};
 
 /// musl's own allocator gives memory back to the kernel and asks for it again all the time.
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::typed();
     cli.log();
     match cli.execute() {
         Ok(code) => code,

@@ -14,6 +14,7 @@ use kubewitness::{
         Collector, Observed, Origin, Report,
         text::{Paint, text},
     },
+    when::When,
 };
 use uuid::Uuid;
 
@@ -46,7 +47,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let seen = read(&events);
     assert!(seen.notes.is_empty(), "all of them are read: {:?}", seen.notes);
     let mut group = criterion.benchmark_group("report");
-    group.bench_function("tell", |bencher| bencher.iter(|| text(&Report::new(&seen, &origin, None), 80, Paint::Plain)));
+    group.bench_function("tell", |bencher| bencher.iter(|| text(&Report::new(&seen, &origin, None), 80, Paint::Plain, &When::Utc)));
     group.throughput(Throughput::Bytes(events.len() as u64));
     group.bench_function("read", |bencher| bencher.iter_with_large_drop(|| read(&events)));
     group.finish();

@@ -1,11 +1,10 @@
 //! Whether every request was seen, by the kubelet's own counters.
 
-use std::{borrow::Cow, future::poll_fn, net::Ipv6Addr, path::PathBuf, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{borrow::Cow, net::Ipv6Addr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use hyper::{Request, StatusCode, Uri, body::Body as _};
-use kube::client::Body;
+use hyper::Uri;
 use tokio::{
     runtime::Builder,
     sync::watch,
@@ -16,7 +15,7 @@ use tracing::{info, warn};
 use crate::{
     export::{Health, Seen},
     kubelet::Counters,
-    rbac::cluster::{ConnectOptions, Connection, Elsewhere, without_secrets},
+    rbac::cluster::{ConnectOptions, Connection, Elsewhere, PageError},
     selfcheck::{Agreement, Check, Coverage, Reading},
 };
 
@@ -60,10 +59,15 @@ fn bracketed(text: &str) -> Cow<'_, str> {
 }
 
 impl CoverageArgs {
+    /// The kubelet that is named, if one is.
+    pub(super) fn kubelet(&self) -> Option<Elsewhere> {
+        let url = self.kubelet_url.clone()?;
+        Some(Elsewhere { url, certificate_authority: self.kubelet_certificate_authority.clone(), insecure: self.kubelet_insecure_tls })
+    }
+
     /// Compares on a thread of its own, if a kubelet is named.
     pub(super) fn compare(self, cluster: ConnectOptions, health: Arc<Health>, seen: watch::Receiver<Seen>) -> Result<()> {
-        let Some(url) = self.kubelet_url else { return Ok(()) };
-        let kubelet = Elsewhere { url, certificate_authority: self.kubelet_certificate_authority, insecure: self.kubelet_insecure_tls };
+        let Some(kubelet) = self.kubelet() else { return Ok(()) };
         let runtime = Builder::new_current_thread().enable_all().build().context("the kubelet cannot be asked")?;
         let mut comparer = Comparer { kubelet, cluster, connection: None, health, seen, coverage: Coverage::default(), problem: None };
         thread::Builder::new()
@@ -73,9 +77,6 @@ impl CoverageArgs {
         Ok(())
     }
 }
-
-/// Bytes of a page of metrics, at most: a node with 500 pods gives some 300 KB.
-const PAGE: usize = 16 << 20;
 
 struct Comparer {
     kubelet: Elsewhere,
@@ -100,7 +101,7 @@ impl Comparer {
                 }
                 Ok(None) => return,
                 Err(problem) => {
-                    let pause = if matches!(problem, Problem::Refused(_)) { REFUSED } else { EVERY };
+                    let pause = if matches!(problem, Problem::Page(PageError::Refused(_))) { REFUSED } else { EVERY };
                     self.unknown(&problem);
                     pause
                 }
@@ -132,16 +133,8 @@ impl Comparer {
             None => Connection::open(self.cluster.clone()).await.map_err(|error| Problem::Connect(error.to_string()))?,
         };
         let connection = self.connection.insert(connection);
-        let client = connection.client_elsewhere(&self.kubelet).await.map_err(|error| Problem::Connect(error.to_string()))?;
-        let request = Request::get("/metrics").body(Body::empty()).map_err(|error| Problem::Unreachable(error.to_string()))?;
-        let response = client.send(request).await.map_err(|error| Problem::Unreachable(without_secrets(&error)))?;
-        match response.status() {
-            StatusCode::OK => {}
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(Problem::Refused(status)),
-            status => return Err(Problem::Status(status)),
-        }
-        let page = page(response.into_body()).await?;
-        Counters::parse(&page).ok_or(Problem::Garbled)
+        let page = connection.kubelet_metrics(&self.kubelet).await?;
+        Counters::parse(&page).ok_or(Problem::Page(PageError::Garbled))
     }
 
     fn compare(&mut self, reading: Reading) {
@@ -174,32 +167,13 @@ impl Comparer {
     }
 }
 
-/// The text of a page that is not too long.
-async fn page(mut body: Body) -> Result<String, Problem> {
-    let mut page = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        let frame = frame.map_err(|error| Problem::Unreachable(without_secrets(&error)))?;
-        page.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-        if page.len() > PAGE {
-            return Err(Problem::Garbled);
-        }
-    }
-    String::from_utf8(page).map_err(|_| Problem::Garbled)
-}
-
 /// Why nothing is compared.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("{0}")]
     Connect(String),
-    #[error("it cannot be reached: {0}; check --kubelet-url, and who vouches for its certificate (--kubelet-certificate-authority)")]
-    Unreachable(String),
-    #[error("it does not let the agent in ({0}): bind a ClusterRole with get on nodes/metrics")]
-    Refused(StatusCode),
-    #[error("it answered {0}")]
-    Status(StatusCode),
-    #[error("its answer is not a kubelet's page of metrics; see --kubelet-url")]
-    Garbled,
+    #[error(transparent)]
+    Page(#[from] PageError),
     #[error("it has not answered within {} s", WITHIN.as_secs())]
     Silent,
     #[error("{0} kubelets are watched, and only one can be compared")]

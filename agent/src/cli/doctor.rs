@@ -1,53 +1,59 @@
 //! `kubewitness doctor`: what would be watched on this node, how, and what is in the way.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
+use tokio::runtime::Builder;
 
-use super::run::Ports;
+use super::{
+    output::{colours, columns, print},
+    progress::Waiting,
+    run,
+};
 use crate::{
-    probe::Way,
-    target::{
-        ExecutableFile, Setting,
-        doctor::{Finding, State, node},
-        plan::{Plan, plan},
-        settings,
+    doctor::{
+        Finding, State, cluster,
+        machine::{self, Kubelet},
+        outputs,
+        text::Style,
     },
+    probe::Way,
+    report::text::{Paint, layout::paragraph},
 };
 
-/// Tell how the kubelet of this node would be watched, and what is in the way
+/// Tell what this node lacks for `run`, how its kubelet would be watched, and how it is set up
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
-  kubewitness doctor                                    this node
+  kubewitness doctor                                    this node, for run as it is without flags
+  kubewitness doctor --fix-hints                        and what exactly to set: Helm value, capability, kubelet's field
+  kubewitness doctor --events /var/log/kubewitness/events.jsonl --metrics-auth kubernetes
+                                                        for run with these flags: it takes all of them
   kubewitness doctor --kubelet-file /usr/bin/kubelet    a file on disk: needs neither root nor eBPF
-  kubewitness doctor -o json | jq '.kubelets[].plan.sites'
+  kubewitness doctor -o json | jq '.preconditions[] | select(.state != \"ok\")'
 
-Exit status: 0 if everything is in place, 1 if not.")]
+Exit status: 0 if nothing is in the way, 1 if something is.")]
 pub(super) struct Args {
     /// Plan this executable instead of looking at the node
     #[arg(long, env = "KUBEWITNESS_KUBELET_FILE", value_name = "FILE")]
     kubelet_file: Option<PathBuf>,
-    /// Also look at this process; repeatable
-    #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
-    kubelet_pid: Vec<u32>,
-    #[command(flatten)]
-    ports: Ports,
+    /// Say what exactly to set where something is in the way or off
+    #[arg(long, env = "KUBEWITNESS_FIX_HINTS")]
+    fix_hints: bool,
     /// How to print it
     #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
     output: Output,
+    #[command(flatten)]
+    run: run::Args,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {
+    /// For people
     Text,
+    /// For programs
     Json,
 }
 
@@ -62,136 +68,70 @@ struct Report {
     kubelets: Vec<Kubelet>,
 }
 
-#[derive(Serialize)]
-struct Kubelet {
-    /// Absent for a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    file: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<Plan>,
-    /// How it is set up; empty for a file.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    settings: Vec<Setting>,
-    /// Why that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    settings_unknown: Option<String>,
-    /// Why there is no plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = match &args.kubelet_file {
         Some(file) => {
-            let executable = ExecutableFile::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![Kubelet::new(None, file.clone(), &executable)] }
+            let kubelet = Kubelet::of_file(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Report { preconditions: Vec::new(), attachment: None, kubelets: vec![kubelet] }
         }
-        None => of_node(args),
+        None => of_node(&args.run)?,
     };
-    let text = match args.output {
-        Output::Text => report.text(),
+    print(&match args.output {
+        Output::Text => {
+            let paint = if colours() { Paint::Colour } else { Paint::Plain };
+            report.text(Style { width: columns().unwrap_or(100).clamp(60, 140), paint, fixes: args.fix_hints })
+        }
         Output::Json => serde_json::to_string_pretty(&report)? + "\n",
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written.context("the report cannot be printed")?,
-    }
+    })?;
     Ok(if report.fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn of_node(args: &Args) -> Report {
-    let node = node(&args.ports.watched(), &args.kubelet_pid);
-    let kubelets = node.listeners.iter().map(|pid| {
-        let path = crate::target::executable(*pid);
-        let file = std::fs::read_link(&path).unwrap_or_else(|_| path.clone());
-        match ExecutableFile::open(&path) {
-            Ok(executable) => Kubelet::new(Some(*pid), file, &executable),
-            Err(error) => Kubelet { problem: Some(format!("cannot be read: {error}")), ..Kubelet::of(Some(*pid), file) },
-        }
-    });
-    Report { kubelets: kubelets.collect(), preconditions: node.preconditions, attachment: node.attachment }
-}
-
-impl Kubelet {
-    fn new(pid: Option<u32>, file: PathBuf, executable: &ExecutableFile) -> Self {
-        let kubelet = Self::of(pid, file);
-        match plan(executable) {
-            Ok(plan) => Self { plan: Some(plan), ..kubelet }.with_settings(),
-            Err(error) => Self { problem: Some(error.to_string()), ..kubelet },
-        }
+fn of_node(args: &run::Args) -> Result<Report> {
+    let waiting = Waiting::spinning("looking at this node and at what it talks to");
+    let mut machine = machine::look(&args.of_machine());
+    let runtime = Builder::new_current_thread().enable_all().build().context("no connections can be made")?;
+    let wanted = args.of_cluster();
+    let of_outputs = args.of_outputs();
+    let (of_cluster, of_outputs) = runtime.block_on(async { tokio::join!(cluster::look(&wanted), outputs::look(&of_outputs)) });
+    drop(waiting);
+    if let (Some(told), [kubelet]) = (of_outputs.gate, machine.kubelets.as_mut_slice()) {
+        kubelet.finer_rights(told);
     }
-
-    fn of(pid: Option<u32>, file: PathBuf) -> Self {
-        Self { pid, file, plan: None, settings: Vec::new(), settings_unknown: None, problem: None }
-    }
-
-    /// A process tells how it is set up.
-    fn with_settings(mut self) -> Self {
-        let minor =
-            self.plan.as_ref().and_then(|plan| plan.kubelet_version.as_deref()?.strip_prefix("v1.")?.split('.').next()?.parse().ok());
-        match self.pid.map(|pid| settings(pid, minor)) {
-            Some(Ok(settings)) => self.settings = settings,
-            Some(Err(why)) => self.settings_unknown = Some(why),
-            None => {}
-        }
-        self
-    }
-}
-
-impl Kubelet {
-    /// A line for each setting, and what to do about it.
-    fn set_up(&self) -> String {
-        let mut text = String::new();
-        for setting in &self.settings {
-            let _infallible = writeln!(text, "  {:<16} {}", setting.what, setting.value);
-            if let Some(advice) = setting.advice {
-                let _infallible = writeln!(text, "  {:<16} → {advice}", "");
-            }
-        }
-        if let Some(why) = &self.settings_unknown {
-            let _infallible = writeln!(text, "  how it is set up is unknown: {why}");
-        }
-        text
-    }
+    let mut preconditions = machine.findings;
+    preconditions.extend(of_cluster);
+    preconditions.extend(cluster::not_wanted(&wanted.features));
+    preconditions.extend(of_outputs.findings);
+    Ok(Report { preconditions, attachment: machine.attachment, kubelets: machine.kubelets })
 }
 
 impl Report {
-    fn fine(&self) -> bool {
-        self.preconditions.iter().all(|finding| finding.state != State::Missing)
-            && !self.kubelets.is_empty()
-            && self.kubelets.iter().any(|kubelet| kubelet.plan.is_some())
+    fn findings(&self) -> Vec<&Finding> {
+        self.preconditions.iter().chain(self.kubelets.iter().flat_map(|kubelet| &kubelet.findings)).collect()
     }
 
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for finding in &self.preconditions {
-            let mark = match finding.state {
-                State::Ok => "ok  ",
-                State::Unknown => "?   ",
-                State::Missing => "FAIL",
-            };
-            let _infallible = writeln!(text, "{mark}  {:<16} {}", finding.what, finding.detail);
-            if let Some(advice) = &finding.advice {
-                let _infallible = writeln!(text, "      {:<16} → {advice}", "");
-            }
-        }
+    /// Of several kubelets one is enough: others may be programs that only use its port.
+    fn fine(&self) -> bool {
+        self.preconditions.iter().all(|finding| finding.state != State::Fail) && self.kubelets.iter().any(|kubelet| kubelet.plan.is_some())
+    }
+
+    fn text(&self, style: Style) -> String {
+        let mut text = style.findings(&self.preconditions);
         for kubelet in &self.kubelets {
             let pid = kubelet.pid.map(|pid| format!("process {pid}, ")).unwrap_or_default();
-            let _infallible = writeln!(text, "\nkubelet: {pid}{}", kubelet.file.display());
-            match (&kubelet.plan, &kubelet.problem) {
-                (Some(plan), _) => {
-                    text += &kubelet.set_up();
-                    for line in plan.to_string().lines() {
-                        let _infallible = writeln!(text, "{}", format!("  {line}").trim_end());
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let title = format!("Kubelet: {pid}{}", kubelet.file.display());
+            let _infallible = writeln!(text, "{gap}{}", style.paint.heading(&crate::inert::Inert(&title).to_string()));
+            kubelet.findings.iter().for_each(|finding| text += &style.finding(finding));
+            if let Some(plan) = &kubelet.plan {
+                text.push('\n');
+                for line in plan.to_string().lines() {
+                    let indent = 2 + line.len() - line.trim_start().len();
+                    for line in paragraph(line, indent, 2, style.width) {
+                        let _infallible = writeln!(text, "{}", line.trim_end());
                     }
-                }
-                (None, problem) => {
-                    let _infallible = writeln!(text, "  FAIL  {}", problem.as_deref().unwrap_or("no plan"));
                 }
             }
         }
-        text
+        text + "\n" + &style.summary(&self.findings())
     }
 }

@@ -51,13 +51,27 @@ pub(super) struct Door {
 }
 
 impl MetricsArgs {
+    /// Where the pages are served.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.metrics_listen
+    }
+
+    /// Whether whoever reads the metrics shows a token.
+    pub(super) fn guarded(&self) -> bool {
+        self.metrics_auth == Authentication::Kubernetes
+    }
+
+    /// What they are served with, if it is not plain HTTP.
+    pub(super) fn certificate(&self, node: &str) -> Option<Certificate> {
+        match (&self.metrics_tls_cert_file, &self.metrics_tls_key_file) {
+            (Some(certificate), Some(key)) => Some(Certificate::Files { certificate: certificate.clone(), key: key.clone() }),
+            _ => self.guarded().then(|| Certificate::SelfSigned(node.to_owned())),
+        }
+    }
+
     /// Reads or makes the certificate. Nothing is asked of the API server yet.
     pub(super) fn door(self, node: &str, cluster: ConnectOptions, health: Arc<Health>) -> Result<Door> {
-        let guarded = self.metrics_auth == Authentication::Kubernetes;
-        let certificate = match (self.metrics_tls_cert_file, self.metrics_tls_key_file) {
-            (Some(certificate), Some(key)) => Some(Certificate::Files { certificate, key }),
-            _ => guarded.then(|| Certificate::SelfSigned(node.to_owned())),
-        };
+        let (guarded, certificate) = (self.guarded(), self.certificate(node));
         let allow_for = Duration::from_secs(self.metrics_auth_cache.into());
         let guard = if guarded { Some(Arc::new(Guard::new(cluster, allow_for)?)) } else { None };
         Ok(Door { address: self.metrics_listen, tls: certificate.map(Tls::new).transpose()?, pages: Pages { health, guard } })

@@ -1,31 +1,57 @@
 //! The command line: one file a subcommand.
 
 mod cluster;
+#[cfg(target_os = "linux")]
 mod coverage;
+#[cfg_attr(not(target_os = "linux"), path = "doctor_elsewhere.rs")]
 mod doctor;
+#[cfg(target_os = "linux")]
+mod follow;
+#[cfg(target_os = "linux")]
 mod front;
+mod man;
+#[cfg(target_os = "linux")]
 mod metrics;
 mod output;
+#[cfg(target_os = "linux")]
 mod outputs;
+#[cfg(target_os = "linux")]
+mod peers;
+#[cfg(target_os = "linux")]
+mod ports;
+mod plugin;
 pub mod prometheus;
 mod rbac;
 mod report;
+mod progress;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
 mod run;
+#[cfg(target_os = "linux")]
+mod secrecy;
+#[cfg(target_os = "linux")]
 mod size;
+mod version;
+#[cfg(target_os = "linux")]
 mod webhook;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{fmt, io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tracing_subscriber::EnvFilter;
+use jiff::Timestamp;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{format::Writer, time::FormatTime},
+};
+
+use crate::when::When;
 
 /// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
 #[derive(Debug, Parser)]
 #[command(
     version,
+    long_version = version::long(),
     about,
     arg_required_else_help = true,
     after_help = "\
@@ -44,7 +70,7 @@ enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
-    Doctor(doctor::Args),
+    Doctor(Box<doctor::Args>),
     /// Tell who used the kubelet's API by which right, and which role would be enough
     Report(Box<report::Args>),
     /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
@@ -54,19 +80,29 @@ enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Write the man pages, one for each command
+    Man(man::Args),
 }
 
 impl Cli {
+    /// What was typed, by the name under which the program was started. Ends the process where that is wrong, or asks for help.
+    pub fn typed() -> Self {
+        if std::env::args_os().next().is_some_and(|program| plugin::is(&program)) { plugin::parse() } else { Self::parse() }
+    }
+
     /// Starts logging, to stderr.
     pub fn log(&self) {
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
         let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+        let is_terminal = std::io::stderr().is_terminal();
+        let clock = LogClock(if is_terminal { When::local() } else { When::Utc });
+        tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal).with_writer(std::io::stderr).init();
     }
 
     /// Runs the command.
     pub fn execute(self) -> Result<ExitCode> {
-        leave_no_core();
+        #[cfg(target_os = "linux")]
+        secrecy::leave_no_core();
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Doctor(args) => doctor::run(&args),
@@ -81,14 +117,16 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Man(args) => man::run(&args),
         }
     }
 }
 
-/// A crash leaves nothing of the memory on a disk: it holds credentials, the callers' commands, and for a moment the tokens of those who scrape.
-/// The limit is heeded where the kernel writes a file, the other where it hands the memory to a program.
-fn leave_no_core() {
-    // Both are always allowed to whoever makes them stricter; without them there is a core as there would be of any program.
-    let _limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let _hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+/// What stands before a line of the log.
+struct LogClock(When);
+
+impl FormatTime for LogClock {
+    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
+        write!(to, "{}", self.0.live(Timestamp::now()))
+    }
 }

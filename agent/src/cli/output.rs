@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use rustix::termios::tcgetwinsize;
+use terminal_size::terminal_size_of;
 
-use crate::judge::Severity;
+use crate::{judge::Severity, when::When};
 
 /// The severity from which on findings make a command fail.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -39,10 +39,15 @@ pub(super) fn colours() -> bool {
     io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// How standard output shows times. JSON has them in UTC in any case.
+pub(super) fn when() -> When {
+    if io::stdout().is_terminal() { When::local() } else { When::Utc }
+}
+
 /// How many columns standard output has, where it is a terminal.
 pub(super) fn columns() -> Option<usize> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    let (width, _) = terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0)).filter(|columns| *columns > 0)
 }
 
 /// Writes to standard output. Whoever reads it may have seen enough.

@@ -16,7 +16,7 @@ use crate::{
         metrics::Metrics,
         policy::PolicyFile,
         sink::{Rotation, Sink, Target},
-        webhook::Webhook,
+        webhook::{Options, Webhook},
     },
     rbac::cluster::ConnectOptions,
 };
@@ -50,6 +50,26 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Where lines go.
+    pub(super) fn target(&self) -> Target {
+        Target::parse(&self.events, Rotation { max_size: self.events_max_size, max_files: self.events_max_files })
+    }
+
+    /// The policy's file.
+    pub(super) fn policy(&self) -> Option<PathBuf> {
+        self.audit_policy.clone()
+    }
+
+    /// Where events are sent.
+    pub(super) fn webhook(&self) -> Option<Options> {
+        self.webhook.clone().options()
+    }
+
+    /// Whether findings become Kubernetes Events.
+    pub(super) fn kubernetes_events(&self) -> bool {
+        self.kubernetes_events == Switch::On
+    }
+
     /// How many events refused requests may become.
     pub(super) fn restraint(&self) -> Restraint {
         Restraint::new(self.refused_events)
@@ -64,8 +84,7 @@ impl OutputArgs {
         metrics: &Metrics,
     ) -> Result<(Outputs, Option<Arc<PolicyFile>>, Renewal)> {
         let policy = self.audit_policy.as_deref().map(PolicyFile::open).transpose()?.map(Arc::new);
-        let rotation = Rotation { max_size: self.events_max_size, max_files: self.events_max_files };
-        let target = Target::parse(&self.events, rotation);
+        let target = self.target();
         let lines = Sink::open(&target, metrics.sink(target.kind()), now)?;
         let renewal = Renewal { events: lines.renewer(), policy: policy.clone() };
         let webhook = self.webhook.options().map(|options| Webhook::start(&options, metrics.webhook())).transpose()?;

@@ -8,11 +8,11 @@ use clap::{Parser, ValueEnum};
 use super::{
     cluster::{ApiServerArgs, ClusterArgs},
     output::{FailOn, colours, print},
+    progress::read_manifests,
 };
 use crate::{
     check::{Policy, Report},
     inert::Inert,
-    manifest,
     manifest::Objects,
 };
 
@@ -59,7 +59,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         let objects = Objects { snapshot: args.cluster.load()?.snapshot, ..Objects::default() };
         (Report::new(&objects, None, &policy), false)
     } else {
-        let manifests = manifest::read(&args.paths)?;
+        let manifests = read_manifests(&args.paths)?;
         for problem in &manifests.problems {
             eprintln!("kubewitness: {}", Inert(&problem.to_string()));
         }

@@ -1,11 +1,6 @@
 //! `kubewitness report`: from what was seen to what to do.
 
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -13,19 +8,17 @@ use jiff::Timestamp;
 
 use super::{
     cluster::{ApiServerArgs, ClusterArgs},
-    output::{FailOn, colours, columns, print},
+    output::{FailOn, colours, columns, print, when},
+    progress::{Waiting, invite, read_manifests},
     prometheus::PrometheusArgs,
 };
-use crate::{
-    manifest,
-    report::{
-        Cluster, Note, Observed, Origin, Progress, Report,
-        document::Document,
-        manifest::manifests,
-        prometheus::observe,
-        read_events,
-        text::{Paint, text},
-    },
+use crate::report::{
+    Cluster, Note, Observed, Origin, Progress, Report,
+    document::Document,
+    manifest::manifests,
+    prometheus::observe_and_tell,
+    read_events,
+    text::{Paint, text},
 };
 
 /// Tell who used the kubelet's API by which right, and which role would be enough
@@ -116,7 +109,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     print(&match args.output {
         Output::Text => {
             let width = args.width.or_else(columns).unwrap_or(80);
-            text(&report, width, if colours() { Paint::Colour } else { Paint::Plain })
+            text(&report, width, if colours() { Paint::Colour } else { Paint::Plain }, &when())
         }
         Output::Json => Document::of(&report).json()?,
         Output::Yaml => manifests(&report),
@@ -136,7 +129,7 @@ fn cluster(rbac: Rbac, files: &[PathBuf], cluster: ClusterArgs) -> Result<(Optio
     if files.is_empty() {
         return Ok((None, None));
     }
-    let manifests = manifest::read(files)?;
+    let manifests = read_manifests(files)?;
     let problem = manifests.problems.first().map(|first| Note {
         id: "rbac-problem",
         count: manifests.problems.len() as u64,
@@ -148,14 +141,16 @@ fn cluster(rbac: Rbac, files: &[PathBuf], cluster: ClusterArgs) -> Result<(Optio
 
 fn observed(paths: &[PathBuf], prometheus: PrometheusArgs) -> Result<(Observed, String)> {
     let Some(options) = prometheus.options(Timestamp::now()) else {
-        let mut bar = Bar::default();
-        let observed = read_events(paths, |progress| bar.show(progress));
-        bar.clear();
-        return Ok((observed?, names(paths)));
+        invite(paths);
+        let mut waiting = Waiting::patient("reading events");
+        let observed = read_events(paths, |Progress { done, total }| waiting.bytes(done, total))?;
+        return Ok((observed, names(paths)));
     };
     let url = &options.connection.url;
     let source = format!("Prometheus at {}{}", url.host_str().unwrap_or_default(), url.path());
-    Ok((observe(&options)?, source))
+    let waiting = Waiting::spinning("asking Prometheus");
+    let observed = observe_and_tell(&options, |answers| waiting.say(&format!("asking Prometheus: {answers} answers")))?;
+    Ok((observed, source))
 }
 
 /// Events of another kind than the agents' are those of the API server's own log.
@@ -167,42 +162,4 @@ fn has_api_server_log(observed: &Observed) -> bool {
 fn names(paths: &[PathBuf]) -> String {
     let name = |path: &PathBuf| if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
     paths.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-/// How far the reading is, on a terminal.
-struct Bar {
-    next: Option<Instant>,
-    shown: bool,
-}
-
-impl Default for Bar {
-    /// What is read within a second needs no bar.
-    fn default() -> Self {
-        let next = io::stderr().is_terminal().then(|| Instant::now() + Duration::from_secs(1));
-        Self { next, shown: false }
-    }
-}
-
-impl Bar {
-    fn show(&mut self, progress: Progress) {
-        let now = Instant::now();
-        if self.next.is_none_or(|next| now < next) {
-            return;
-        }
-        self.next = Some(now + Duration::from_millis(100));
-        let done = progress.done >> 20;
-        let text = match progress.total {
-            Some(total) if total > 0 => format!("reading events: {done} of {} MiB", total >> 20),
-            _ => format!("reading events: {done} MiB"),
-        };
-        self.shown = true;
-        let mut stderr = io::stderr();
-        let _shown = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
-    }
-
-    fn clear(self) {
-        if self.shown {
-            let _cleared = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
 }

@@ -9,14 +9,18 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
-    cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs},
+    cluster::{ApiServerArgs, ClusterArgs},
     coverage::CoverageArgs,
+    follow::follow,
     front::Front,
     metrics::MetricsArgs,
     outputs::OutputArgs,
+    peers::ApiServerPeerArgs,
+    ports::Ports,
 };
 use crate::{
     daemon::{Daemon, Options, now},
+    doctor::{cluster, machine, outputs},
     export::{
         Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
@@ -96,20 +100,40 @@ enum Commands {
     Redacted,
 }
 
-/// The kubelet's ports.
-#[derive(Clone, Copy, Debug, Parser)]
-pub(super) struct Ports {
-    /// The kubelet's port
-    #[arg(long, env = "KUBEWITNESS_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
-    kubelet_port: u16,
-    /// The kubelet's read-only port, where one is open
-    #[arg(long, env = "KUBEWITNESS_READ_ONLY_PORT", default_value_t = 10255, value_name = "PORT")]
-    read_only_port: u16,
-}
+impl Args {
+    /// What the machine must have for it.
+    pub(super) fn of_machine(&self) -> machine::Wanted {
+        machine::Wanted {
+            ports: self.ports.watched(),
+            pids: self.kubelet_pid.clone(),
+            pod_logs: self.pod_logs.clone(),
+            node_name: self.node_name.clone(),
+        }
+    }
 
-impl Ports {
-    pub(super) fn watched(self) -> [u16; 2] {
-        [self.kubelet_port, self.read_only_port]
+    /// What the API server must allow for it.
+    pub(super) fn of_cluster(&self) -> cluster::Wanted {
+        let asked = [
+            (cluster::Feature::Rbac, self.rbac == Switch::On),
+            (cluster::Feature::Reviews, self.metrics.guarded()),
+            (cluster::Feature::Events, self.outputs.kubernetes_events()),
+            (cluster::Feature::KubeletMetrics, self.coverage.kubelet().is_some()),
+        ];
+        let features = asked.into_iter().filter_map(|(feature, on)| on.then_some(feature)).collect();
+        cluster::Wanted { connect: self.cluster.options(), features }
+    }
+
+    /// Where it would write and listen.
+    pub(super) fn of_outputs(&self) -> outputs::Wanted {
+        outputs::Wanted {
+            events: self.outputs.target(),
+            policy: self.outputs.policy(),
+            webhook: self.outputs.webhook(),
+            metrics: self.metrics.address(),
+            guarded: self.metrics.guarded(),
+            certificate: self.metrics.certificate(self.node_name.as_deref().unwrap_or_default()),
+            coverage: self.coverage.kubelet().map(|kubelet| (kubelet, self.cluster.options())),
+        }
     }
 }
 
@@ -158,7 +182,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         },
     };
     let rbac = match args.rbac {
-        Switch::On => Some(args.cluster.follow()?),
+        Switch::On => Some(follow(args.cluster.options())?),
         Switch::Off => None,
     };
     let mut daemon = Daemon::start(options, rbac, |news| recorder.take(news))?;

@@ -30,6 +30,12 @@ pub enum InputError {
 
 /// Reads files, directories (their `.yaml`, `.yml` and `.json`, hidden directories left out) and, for `-`, standard input.
 pub fn read(paths: &[PathBuf]) -> Result<Manifests, InputError> {
+    read_and_tell(paths, |_| {})
+}
+
+/// The same, and tells after each file how many there were.
+pub fn read_and_tell(paths: &[PathBuf], mut tell: impl FnMut(u64)) -> Result<Manifests, InputError> {
+    let mut read = 0;
     let mut manifests = Manifests::default();
     for path in paths {
         if path.as_os_str() == "-" {
@@ -45,6 +51,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Manifests, InputError> {
         for file in files {
             let opened = File::open(&file).map_err(|source| InputError::Unreadable { path: file.clone(), source })?;
             manifests.take(&file.to_string_lossy(), &bounded(opened, &file)?);
+            read += 1;
+            tell(read);
         }
     }
     Ok(manifests)

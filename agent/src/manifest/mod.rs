@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::rbac::{Binding, Role};
 
 pub use fuzz::fuzz_entry;
-pub use input::{InputError, read};
+pub use input::{InputError, read, read_and_tell};
 pub use merge::{Objects, Unsure};
 
 /// What was found in manifests.

@@ -12,6 +12,7 @@ use aya::{
     },
 };
 use kubewitness_wire as wire;
+use ring::digest::{SHA256, digest};
 use thiserror::Error;
 
 use crate::causes::in_one_line;
@@ -22,6 +23,12 @@ use super::{BtfError, NoWay, Rings, Way, kernel_log, kernel_log::KernelLog, kern
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
+
+/// SHA-256 of that object, in hex.
+pub fn programs_digest() -> String {
+    digest(&SHA256, OBJECT).as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const INITIAL_PIDNS: u64 = 0xefff_fffc;
 
@@ -129,6 +136,17 @@ impl Counts {
 impl Probes {
     /// Loads the programs, to be put on instructions in this way, and starts to watch connections on `ports`.
     pub fn load(ports: &[u16], way: Way) -> Result<(Self, Rings), ProbeError> {
+        let (mut this, rings) = Self::loaded(ports, way)?;
+        this.watch_sockets()?;
+        Ok((this, rings))
+    }
+
+    /// Whether the kernel takes the programs and their maps. Nothing is attached, and nothing of it stays.
+    pub fn try_out(ports: &[u16], way: Way) -> Result<(), ProbeError> {
+        Self::loaded(ports, way).map(drop)
+    }
+
+    fn loaded(ports: &[u16], way: Way) -> Result<(Self, Rings), ProbeError> {
         let btf = std::fs::read(BTF).map_err(ProbeError::NoBtf)?;
         let mut kernel = kernel_offsets(&btf)?;
         for (slot, port) in kernel.ports.iter_mut().zip(ports) {
@@ -168,7 +186,6 @@ impl Probes {
             take(&mut self.ebpf, "SOCKETS")?.try_into()?,
         );
         self.socket()?.load().map_err(|source| refused(SOCKET, source))?;
-        self.watch_sockets()?;
         Ok((self, rings))
     }
 

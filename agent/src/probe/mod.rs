@@ -17,7 +17,7 @@ pub use code::give_back_code;
 pub use decode::{DecodeError, Decoded, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use lease::Lease;
-pub use load::{Attachment, Counts, ProbeError, Probes};
+pub use load::{Attachment, Counts, ProbeError, Probes, programs_digest};
 pub use rings::Rings;
 pub use users::Users;
 pub use way::{NoWay, Way};

@@ -5,12 +5,13 @@ use std::fmt::{self, Write as _};
 use super::{NewRole, NewRule, Replacement, Report, Verdict, text::sentences};
 use crate::inert::{Inert, quoted};
 use crate::rbac::Rule;
+use crate::when::When;
 
 /// All recommended roles and their bindings, as YAML documents. Comments alone where there are none.
 pub fn manifests(report: &Report) -> String {
     let mut yaml =
         String::from("# Least rights on the kubelet's API that cover what kubewitness saw. Read the comments before you apply them.\n");
-    for line in sentences::basis(&report.coverage) {
+    for line in sentences::basis(&report.coverage, &When::Utc) {
         comment(&mut yaml, &line);
     }
     for caveat in &report.coverage.caveats {
@@ -33,7 +34,7 @@ pub fn manifests(report: &Report) -> String {
 
 fn explain(yaml: &mut String, replacement: &Replacement) {
     comment(yaml, &format!("{}: {}", replacement.subject, sentences::verdict(replacement)));
-    comment(yaml, &sentences::rests_on(replacement));
+    comment(yaml, &sentences::rests_on(replacement, &When::Utc));
     for kept in &replacement.kept {
         comment(yaml, &sentences::kept(kept));
     }

@@ -10,6 +10,7 @@ use super::*;
 use crate::kubelet::{AccessKind, Endpoint, MetricsPage, Verb};
 use crate::manifest::Manifests;
 use crate::rbac::{self, Answer, Question, Snapshot, Subject};
+use crate::when::When;
 
 fn agent() -> Subject {
     Subject::service_account("mon", "agent")
@@ -375,7 +376,7 @@ proptest! {
         let scene = scene.used(&user, Endpoint::Pods, AccessKind::Fallback, Verb::Get, 1).found(&user, crate::judge::Finding::Probing, 1);
         let report = scene.report(None);
         let json = document::Document::of(&report).json().unwrap();
-        for text in [text::text(&report, width, text::Paint::Plain), manifest::manifests(&report), json.clone()] {
+        for text in [text::text(&report, width, text::Paint::Plain, &When::Utc), manifest::manifests(&report), json.clone()] {
             prop_assert!(!text.chars().any(|character| character != '\n' && crate::inert::obeyed(character)));
         }
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();

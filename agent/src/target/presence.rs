@@ -19,7 +19,7 @@ use super::{executable, plan::PlannedSite};
 ///
 /// # Errors
 /// If the memory cannot be looked at: the process is gone, or the agent may not (`CAP_SYS_PTRACE`, `kernel.yama.ptrace_scope` = 3).
-pub(super) fn bare_sites(pid: u32, sites: &[PlannedSite]) -> io::Result<Vec<&PlannedSite>> {
+pub(crate) fn bare_sites(pid: u32, sites: &[PlannedSite]) -> io::Result<Vec<&PlannedSite>> {
     let maps = Process::new(pid.cast_signed()).and_then(|process| process.maps()).map_err(io::Error::other)?;
     let file = fs::read_link(executable(pid))?;
     let memory = File::open(format!("/proc/{pid}/mem"))?;

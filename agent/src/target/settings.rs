@@ -20,7 +20,15 @@ pub struct Setting {
     /// What to do about it, where it gives away more than it must.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<&'static str>,
+    /// The field of the kubelet's configuration that does it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<&'static str>,
 }
+
+/// What this line is called, which others know more about.
+pub(crate) const FINER_RIGHTS: &str = "finer rights";
+/// What to do where it is off.
+pub(crate) const WITHOUT_FINER_RIGHTS: &str = "pods, healthz and configz need nodes/proxy, the right to run commands: turn the gate KubeletFineGrainedAuthz on (1.32 to 1.35), or upgrade";
 
 /// A kubelet's configuration is a few kilobytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -44,6 +52,12 @@ pub fn settings(pid: u32, minor: Option<u32>) -> Result<Vec<Setting>, String> {
     Ok(Effective::of(&flags, files).told(minor))
 }
 
+/// The name of the node that this process was started with, if it was; without it a kubelet takes the host's, or a cloud provider's.
+pub fn node_name(pid: u32) -> Option<String> {
+    let line = read(Path::new(&format!("/proc/{pid}/cmdline"))).ok()?;
+    Flags::parse(&line.split_terminator('\0').skip(1).collect::<Vec<_>>()).hostname_override
+}
+
 fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(file)?.take(MAX_FILE).read_to_string(&mut text)?;
@@ -64,6 +78,7 @@ struct Flags {
     config: Option<String>,
     config_dir: Option<String>,
     kubeconfig: Option<String>,
+    hostname_override: Option<String>,
     set: Config,
 }
 
@@ -88,6 +103,7 @@ impl Flags {
             "config" => self.config = given(),
             "config-dir" => self.config_dir = given(),
             "kubeconfig" | "bootstrap-kubeconfig" => self.kubeconfig = given(),
+            "hostname-override" => self.hostname_override = given(),
             "authorization-mode" => self.set.authorization.mode = given(),
             "anonymous-auth" => self.set.authentication.anonymous.enabled = switch(value),
             "enable-debugging-handlers" => self.set.enable_debugging_handlers = switch(value),
@@ -184,32 +200,38 @@ impl Effective {
     }
 
     fn told(&self, minor: Option<u32>) -> Vec<Setting> {
-        let setting = |what, value: String, risky: bool, advice| Setting { what, value, advice: risky.then_some(advice) };
+        let fine = |what, value: String| Setting { what, value, advice: None, fix: None };
+        let setting = |what, value: String, risky: bool, advice, fix| {
+            if risky { Setting { what, value, advice: Some(advice), fix } } else { fine(what, value) }
+        };
         let on = |on| if on { "on" } else { "off" }.to_owned();
         let port = if self.read_only_port == 0 { on(false) } else { self.read_only_port.to_string() };
         let (finer, without) = self.finer_rights(minor);
         vec![
-            setting("API server", if self.api_server { "by a kubeconfig" } else { "none: standalone" }.to_owned(), false, ""),
+            fine("API server", if self.api_server { "by a kubeconfig" } else { "none: standalone" }.to_owned()),
             setting(
                 "authorization",
                 self.authorization.clone(),
                 self.authorization == "AlwaysAllow",
                 "whoever is authenticated may do everything: set authorization.mode to Webhook",
+                Some("authorization: {mode: Webhook}"),
             ),
             setting(
                 "anonymous",
                 on(self.anonymous),
                 self.anonymous,
                 "callers without credentials are let in as system:anonymous: set authentication.anonymous.enabled to false",
+                Some("authentication: {anonymous: {enabled: false}}"),
             ),
-            setting("read-only port", port, self.read_only_port != 0, "nobody is asked who they are there: set readOnlyPort to 0"),
-            setting("debugging", on(self.debugging), false, ""),
             setting(
-                "finer rights",
-                finer.to_owned(),
-                without,
-                "pods, healthz and configz need nodes/proxy, the right to run commands: turn the gate KubeletFineGrainedAuthz on (1.32 to 1.35), or upgrade",
+                "read-only port",
+                port,
+                self.read_only_port != 0,
+                "nobody is asked who they are there: set readOnlyPort to 0",
+                Some("readOnlyPort: 0"),
             ),
+            fine("debugging", on(self.debugging)),
+            setting(FINER_RIGHTS, finer.to_owned(), without, WITHOUT_FINER_RIGHTS, has_gate(minor).then_some(GATE)),
         ]
     }
 
@@ -226,6 +248,13 @@ impl Effective {
             (_, None) => ("on, by default", false),
         }
     }
+}
+
+/// The gate that turns finer rights on, in the releases that have it and can be without it.
+pub(crate) const GATE: &str = "featureGates: {KubeletFineGrainedAuthz: true}";
+
+pub(crate) fn has_gate(minor: Option<u32>) -> bool {
+    minor.is_some_and(|minor| (32..36).contains(&minor))
 }
 
 #[cfg(test)]

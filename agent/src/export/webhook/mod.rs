@@ -83,6 +83,11 @@ pub enum WebhookError {
     System(#[from] io::Error),
 }
 
+/// Whether the receiver of a kubeconfig answers, whatever it says: its address, and the status. Nothing but a `GET` of its path is sent.
+pub async fn reach(kubeconfig: PathBuf) -> Result<(String, axum::http::StatusCode), ReceiverError> {
+    Receiver::new(kubeconfig).reach().await
+}
+
 /// The way of events to a receiver.
 pub struct Webhook {
     lines: SyncSender<Vec<u8>>,

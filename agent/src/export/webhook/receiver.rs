@@ -25,6 +25,8 @@ use crate::rbac::cluster::without_secrets;
 
 /// How long a request may take (k8s.io/apiserver/pkg/util/webhook, `defaultRequestTimeout`).
 const WITHIN: Duration = Duration::from_secs(30);
+/// The same where nothing but an answer is wanted.
+const REACH_WITHIN: Duration = Duration::from_secs(5);
 /// An answer of this length is read to its end, so that the connection can be used again; nothing is made of it.
 const ANSWER_BYTES: usize = 64 << 10;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -152,6 +154,18 @@ impl Receiver {
     /// Whether the kubeconfig can be made sense of. Nothing is sent, and nothing run.
     pub(super) async fn check(&self) -> Result<(), ReceiverError> {
         self.read().await.map(drop)
+    }
+
+    /// Asks for something that is no event, and takes any answer.
+    pub(super) async fn reach(&self) -> Result<(String, StatusCode), ReceiverError> {
+        let Way { client, target, shown } = self.find().await?;
+        let unreachable = |why| ReceiverError::Unreachable { url: shown.clone(), why };
+        let request = Request::get(&target).body(Body::empty()).map_err(|error| unreachable(error.to_string()))?;
+        match timeout(REACH_WITHIN, client.send(request)).await {
+            Ok(Ok(response)) => Ok((shown, response.status())),
+            Ok(Err(error)) => Err(unreachable(without_secrets(&error))),
+            Err(_) => Err(ReceiverError::Silent { url: shown, within: REACH_WITHIN }),
+        }
     }
 
     /// Where the events go, as far as it is known.

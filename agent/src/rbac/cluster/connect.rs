@@ -78,7 +78,7 @@ impl Connection {
     }
 
     /// A client for another server, with the same credentials.
-    pub(crate) async fn client_elsewhere(&self, elsewhere: &Elsewhere) -> Result<Client, ConnectError> {
+    pub async fn client_elsewhere(&self, elsewhere: &Elsewhere) -> Result<Client, ConnectError> {
         let _present = rustls::crypto::ring::default_provider().install_default();
         let (name, mut config) = self.config().await?;
         config.cluster_url = elsewhere.url.clone();
@@ -88,6 +88,11 @@ impl Connection {
             config.root_cert = Some(certificates(file).map_err(|why| ConnectError::Unusable { name: file.display().to_string(), why })?);
         }
         Client::try_from(config).map_err(|error| ConnectError::Unusable { name, why: without_secrets(&error) })
+    }
+
+    /// What names the cluster, for people.
+    pub(crate) fn name(&self) -> String {
+        self.kubeconfig().map_or_else(|| "the pod's ServiceAccount".to_owned(), |(name, _)| name)
     }
 
     async fn config(&self) -> Result<(String, Config), ConnectError> {

@@ -37,13 +37,21 @@ const PAGE: u32 = 500;
 
 /// Lists everything, page by page; each request is to be answered within the time.
 pub async fn load(connection: &Connection, within: Duration) -> Result<Loaded, RequestError> {
+    load_and_tell(connection, within, |_| {}).await
+}
+
+/// The same, and tells after each object how many there were.
+pub async fn load_and_tell(connection: &Connection, within: Duration, tell: impl Fn(u64)) -> Result<Loaded, RequestError> {
     let client = connection.client().await?;
     let mut snapshot = Snapshot::default();
+    let mut objects = 0;
     for kind in [Kind::ClusterRole, Kind::ClusterRoleBinding] {
         let collection = Collection::Rbac(kind);
         each(&client, collection, within, |item| {
             let value = serde_json::from_str(item.get()).map_err(|error| collection.garbled(&error))?;
             snapshot.apply(collection.object(value)?.into_change());
+            objects += 1;
+            tell(objects);
             Ok(())
         })
         .await?;

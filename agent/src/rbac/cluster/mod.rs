@@ -2,12 +2,16 @@
 
 mod connect;
 mod discreet;
+mod kubelet;
 mod load;
+mod own;
 mod request;
 mod watch;
 
 pub use connect::{ConnectError, ConnectOptions, Connection, Elsewhere};
-pub(crate) use discreet::without_secrets;
-pub use load::{Loaded, NodeVersion, load};
+pub use discreet::without_secrets;
+pub use kubelet::PageError;
+pub use load::{Loaded, NodeVersion, load, load_and_tell};
+pub use own::{Right, Server};
 pub use request::RequestError;
 pub use watch::{WatchOptions, watch};

@@ -46,7 +46,7 @@ pub use fuzz::fuzz_entry;
 pub use secret::Secret;
 
 use self::{
-    answer::Row,
+    answer::{Remarks, Row},
     client::Client,
     fleet::Fleet,
     observe::{Counts, Doubts, Read},
@@ -75,10 +75,15 @@ pub struct Options {
 ///
 /// It blocks, and must not be called from inside of an async runtime.
 pub fn observe(options: &Options) -> Result<Observed, PrometheusError> {
+    observe_and_tell(options, |_| {})
+}
+
+/// The same, and tells after each answer how many there were.
+pub fn observe_and_tell(options: &Options, mut tell: impl FnMut(u64)) -> Result<Observed, PrometheusError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| PrometheusError::System { what: "no connections can be made", source })?;
     let client = Client::new(&options.connection)?;
-    let result = runtime.block_on(Inquiry { client: &client, doubts: Doubts::default() }.observe(options));
+    let result = runtime.block_on(Inquiry { client: &client, doubts: Doubts::default(), answers: 0, tell: &mut tell }.observe(options));
     // A thread that still reads the answer of a server that hangs is not waited for.
     runtime.shutdown_background();
     result
@@ -88,6 +93,8 @@ pub fn observe(options: &Options) -> Result<Observed, PrometheusError> {
 struct Inquiry<'a> {
     client: &'a Client,
     doubts: Doubts,
+    answers: u64,
+    tell: &'a mut dyn FnMut(u64),
 }
 
 impl Inquiry<'_> {
@@ -149,7 +156,7 @@ impl Inquiry<'_> {
         });
         let mut answers = stream::iter(answers).buffer_unordered(AT_ONCE);
         while let Some((metric, sign, read, what, remarks)) = answers.try_next().await? {
-            self.doubts.remarks(what, remarks);
+            self.answered(what, remarks);
             counts.add(fleet, metric, sign, read);
         }
         Ok(counts)
@@ -157,8 +164,14 @@ impl Inquiry<'_> {
 
     async fn rows(&mut self, question: Question) -> Result<Vec<Row>, PrometheusError> {
         let (rows, remarks) = self.client.ask(&question).await?;
-        self.doubts.remarks(question.what, remarks);
+        self.answered(question.what, remarks);
         Ok(rows)
+    }
+
+    fn answered(&mut self, what: &str, remarks: Remarks) {
+        self.doubts.remarks(what, remarks);
+        self.answers += 1;
+        (self.tell)(self.answers);
     }
 
     async fn some<const N: usize>(&mut self, questions: [Question; N]) -> Result<[Vec<Row>; N], PrometheusError> {
@@ -173,13 +186,13 @@ impl Inquiry<'_> {
             let answer = client.ask::<Vec<Row>>(&question).await?;
             Ok::<_, PrometheusError>((question.what, answer))
         });
-        let answers: Vec<_> = stream::iter(answers).buffered(AT_ONCE).try_collect().await?;
-        let doubts = &mut self.doubts;
-        let rows = |(what, (rows, remarks))| {
-            doubts.remarks(what, remarks);
-            rows
-        };
-        Ok(answers.into_iter().map(rows).collect())
+        let mut answers = stream::iter(answers).buffered(AT_ONCE);
+        let mut all = Vec::new();
+        while let Some((what, (rows, remarks))) = answers.try_next().await? {
+            self.answered(what, remarks);
+            all.push(rows);
+        }
+        Ok(all)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::inert::Inert;
 
 /// Wraps a text; lines after the first begin with as many spaces as the first has before its text, and `hang` more.
-pub(super) fn paragraph(text: &str, indent: usize, hang: usize, width: usize) -> Vec<String> {
+pub(crate) fn paragraph(text: &str, indent: usize, hang: usize, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = " ".repeat(indent);
     let mut empty = true;

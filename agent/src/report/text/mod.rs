@@ -1,6 +1,6 @@
 //! The report for people.
 
-mod layout;
+pub(crate) mod layout;
 mod paint;
 pub(crate) mod sentences;
 
@@ -11,10 +11,11 @@ use super::words::{counted, some};
 use super::{Change, Example, Holder, HolderKind, Replacement, Report, Seen, Verdict, Way, Who};
 use crate::inert::Inert;
 use crate::rbac::Subject;
+use crate::when::When;
 
 /// The report in lines of this many columns, or more where a word is longer. Nothing in it is obeyed by a terminal but the colours.
-pub fn text(report: &Report, width: usize, paint: Paint) -> String {
-    let mut page = Page { text: String::new(), width: width.max(40), paint };
+pub fn text(report: &Report, width: usize, paint: Paint, when: &When) -> String {
+    let mut page = Page { text: String::new(), width: width.max(40), paint, when };
     page.coverage(report);
     page.findings(report);
     page.matrix(report);
@@ -26,17 +27,18 @@ pub fn text(report: &Report, width: usize, paint: Paint) -> String {
 /// Of a longer request line the rest is left out; its event holds all of it.
 const LONGEST_REQUEST: usize = 160;
 
-struct Page {
+struct Page<'a> {
     text: String,
     width: usize,
     paint: Paint,
+    when: &'a When,
 }
 
-impl Page {
+impl Page<'_> {
     fn coverage(&mut self, report: &Report) {
         let coverage = &report.coverage;
         self.title("What was seen");
-        for line in sentences::basis(coverage) {
+        for line in sentences::basis(coverage, self.when) {
             self.paragraph(&line, 2, 2);
         }
         let caveats = coverage.caveats.iter().map(|caveat| caveat.text.clone());
@@ -60,7 +62,7 @@ impl Page {
                 self.line(&line);
             }
             for example in found.examples.iter().take(2) {
-                self.paragraph(&self::example(example), 14, 2);
+                self.paragraph(&self::example(example, self.when), 14, 2);
             }
         }
     }
@@ -146,7 +148,7 @@ impl Page {
             let line = if index == 0 { self.paint.heading(&line) } else { line };
             self.line(&line);
         }
-        self.paragraph(&sentences::rests_on(replacement), 4, 2);
+        self.paragraph(&sentences::rests_on(replacement, self.when), 4, 2);
         for kept in &replacement.kept {
             self.paragraph(&sentences::kept(kept), 4, 2);
         }
@@ -272,13 +274,13 @@ fn times(seen: Seen) -> String {
     }
 }
 
-fn example(example: &Example) -> String {
+fn example(example: &Example, when: &When) -> String {
     let Example { time, node, audit_id, request, source_ip } = example;
     let mut shown: String = request.chars().take(LONGEST_REQUEST).collect();
     if shown.len() < request.len() {
         shown.push('…');
     }
-    format!("{} {node} {source_ip} {shown} ({audit_id})", sentences::time(*time))
+    format!("{} {node} {source_ip} {shown} ({audit_id})", when.moment(*time))
 }
 
 #[cfg(test)]

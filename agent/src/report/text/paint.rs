@@ -13,22 +13,22 @@ pub enum Paint {
 
 impl Paint {
     /// A heading.
-    pub(super) fn heading(self, text: &str) -> String {
+    pub(crate) fn heading(self, text: &str) -> String {
         self.with("1", text)
     }
 
     /// A line of a difference that comes.
-    pub(super) fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.with("32", text)
     }
 
     /// A line of a difference that goes.
-    pub(super) fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.with("31", text)
     }
 
     /// Something that makes the report incomplete.
-    pub(super) fn caution(self, text: &str) -> String {
+    pub(crate) fn caution(self, text: &str) -> String {
         self.with("33", text)
     }
 

@@ -4,21 +4,17 @@ use crate::rbac::Subject;
 use crate::report::coverage::length;
 use crate::report::words::{Span, counted, some};
 use crate::report::{Action, Coverage, Kept, Proof, Release, Replacement, Step, Upgrade, Verdict};
+use crate::when::When;
 
 /// What was read.
-pub(crate) fn basis(coverage: &Coverage) -> Vec<String> {
+pub(crate) fn basis(coverage: &Coverage, when: &When) -> Vec<String> {
     let window = coverage.window.map_or_else(
         || "No request was seen.".to_owned(),
-        |window| format!("{} to {} ({}).", time(window.0), time(window.1), Span(length(window))),
+        |window| format!("{} to {} ({}).", when.moment(window.0), when.moment(window.1), Span(length(window))),
     );
     let (seen, all) = (coverage.seen().count(), counted(coverage.nodes.len(), "node"));
     let rbac = coverage.rbac.as_deref().map_or_else(|| "RBAC not read".to_owned(), |source| format!("RBAC from {source}"));
     vec![window, format!("{} on {seen} of {all}; from {}; {rbac}.", counted(coverage.requests, "request"), coverage.source)]
-}
-
-/// A time to the second.
-pub(crate) fn time(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// What to do about an identity.
@@ -35,11 +31,11 @@ pub(crate) const fn verdict(replacement: &Replacement) -> &'static str {
 }
 
 /// What a conclusion rests on.
-pub(crate) fn rests_on(replacement: &Replacement) -> String {
+pub(crate) fn rests_on(replacement: &Replacement, when: &When) -> String {
     let basis = replacement.basis;
     let all = counted(basis.of_nodes, "known node");
     let nodes = basis.nodes.map_or_else(|| format!("some of {all}"), |nodes| format!("{nodes} of {all}"));
-    let window = basis.window.map(|(first, last)| format!(", {} to {}", time(first), time(last))).unwrap_or_default();
+    let window = basis.window.map(|(first, last)| format!(", {} to {}", when.moment(first), when.moment(last))).unwrap_or_default();
     match basis.requests {
         0 => format!("Rests on no request that was let in{window}."),
         requests => format!("Rests on {} on {nodes}{window}.", counted(requests, "request")),

@@ -35,13 +35,13 @@ fn scene() -> (Scene, Cluster) {
 #[test]
 fn at_80_columns() {
     let (scene, cluster) = scene();
-    assert_eq!(text(&scene.report(Some(&cluster)), 80, Paint::Plain), AT_80);
+    assert_eq!(text(&scene.report(Some(&cluster)), 80, Paint::Plain, &When::Utc), AT_80);
 }
 
 #[test]
 fn at_120_columns() {
     let (scene, cluster) = scene();
-    let text = text(&scene.report(Some(&cluster)), 120, Paint::Plain);
+    let text = text(&scene.report(Some(&cluster)), 120, Paint::Plain, &When::Utc);
     assert!(text.contains(AT_120), "{text}");
 }
 
@@ -50,7 +50,7 @@ fn lines_fit() {
     let (scene, cluster) = scene();
     for report in [scene.report(Some(&cluster)), scene.report(None)] {
         for width in [70, 80, 100, 120, 200] {
-            for line in text(&report, width, Paint::Plain).lines() {
+            for line in text(&report, width, Paint::Plain, &When::Utc).lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
         }
@@ -61,20 +61,20 @@ fn lines_fit() {
 fn colours_change_nothing_else() {
     let (scene, cluster) = scene();
     let report = scene.report(Some(&cluster));
-    let coloured = text(&report, 80, Paint::Colour);
+    let coloured = text(&report, 80, Paint::Colour, &When::Utc);
     let mut plain = String::new();
     for (index, part) in coloured.split("\x1b[").enumerate() {
         plain.push_str(if index == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) });
     }
     assert!(coloured.contains("\x1b[1;31mcritical\x1b[0m"));
-    assert_eq!(plain, text(&report, 80, Paint::Plain));
+    assert_eq!(plain, text(&report, 80, Paint::Plain, &When::Utc));
 }
 
 #[test]
 fn without_rbac_it_says_what_is_missing() {
     let (scene, _) = scene();
     let scene = scene.known(&sa("agent"), |seen| _ = seen.granted_by.insert("ClusterRoleBinding/agent ClusterRole/agent".into(), 12960));
-    let text = text(&scene.report(None), 80, Paint::Plain);
+    let text = text(&scene.report(None), 80, Paint::Plain, &When::Utc);
     for line in [
         "  Not known without RBAC objects: name them with --rbac cluster or --rbac-from",
         "    Version not known of 2 nodes: n1, n2.",
