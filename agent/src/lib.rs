@@ -17,6 +17,7 @@ pub mod witness;
 pub mod selfcheck;
 pub mod export;
 pub mod report;
+pub mod watch;
 pub mod daemon;
 pub mod cli;
 pub mod causes;

@@ -12,6 +12,8 @@ mod rbac;
 mod report;
 mod run;
 mod size;
+mod socket;
+mod watch;
 mod webhook;
 
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -34,15 +36,17 @@ Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to stderr, such as `info` or `kubewitness=debug`
-    #[arg(long, global = true, env = "KUBEWITNESS_LOG", default_value = "info", value_name = "FILTER")]
-    log: EnvFilter,
+    /// What is logged to stderr, such as `info` or `kubewitness=debug`; `info` if not given, `warn` by watch
+    #[arg(long, global = true, env = "KUBEWITNESS_LOG", value_name = "FILTER")]
+    log: Option<EnvFilter>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
+    /// Show requests while they come, or from event files
+    Watch(Box<watch::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
     Doctor(doctor::Args),
     /// Tell who used the kubelet's API by which right, and which role would be enough
@@ -57,11 +61,21 @@ enum Command {
 }
 
 impl Cli {
-    /// Starts logging, to stderr.
+    /// Starts logging, to stderr; where that is a screen that is filled, as soon as it is not any more.
     pub fn log(&self) {
+        let (quiet, has_screen) = match &self.command {
+            Command::Watch(args) => ("warn", args.fills_screen() && std::io::stderr().is_terminal()),
+            _ => ("info", false),
+        };
+        let filter = self.log.as_ref().map_or_else(|| quiet.to_owned(), ToString::to_string);
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
-        let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+        let filter = EnvFilter::new(format!("kube_client=off,{filter}"));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal());
+        if has_screen {
+            log.with_writer(watch::Later::default).init();
+        } else {
+            log.with_writer(std::io::stderr).init();
+        }
     }
 
     /// Runs the command.
@@ -69,6 +83,12 @@ impl Cli {
         leave_no_core();
         match self.command {
             Command::Run(args) => run::run(*args),
+            Command::Watch(args) => {
+                if let Some(problem) = args.problem() {
+                    Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
+                }
+                watch::run(*args)
+            }
             Command::Doctor(args) => doctor::run(&args),
             Command::Report(args) => {
                 if let Some(problem) = args.problem() {

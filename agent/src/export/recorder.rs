@@ -120,7 +120,13 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         }
         if let Some(policy) = &self.policy {
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
-                return self.health.metrics().event_omitted(event.stage);
+                self.health.metrics().event_omitted(event.stage);
+                // It decides what is kept, not what is looked at.
+                if self.outputs.watchers().is_watched() {
+                    event.write_line(&mut self.line);
+                    self.outputs.watchers().send(&self.line, Weight::of(verdict));
+                }
+                return;
             }
             event.mark_policy();
         }

@@ -13,7 +13,7 @@ pub enum Paint {
 
 impl Paint {
     /// A heading.
-    pub(super) fn heading(self, text: &str) -> String {
+    pub(crate) fn heading(self, text: &str) -> String {
         self.with("1", text)
     }
 
@@ -28,17 +28,22 @@ impl Paint {
     }
 
     /// Something that makes the report incomplete.
-    pub(super) fn caution(self, text: &str) -> String {
+    pub(crate) fn caution(self, text: &str) -> String {
         self.with("33", text)
     }
 
     /// A severity.
-    pub(super) fn severity(self, severity: Severity, text: &str) -> String {
+    pub(crate) fn severity(self, severity: Severity, text: &str) -> String {
         match severity {
             Severity::Critical => self.with("1;31", text),
             Severity::Warning => self.with("33", text),
             Severity::Info => text.to_owned(),
         }
+    }
+
+    /// What is beside the matter.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.with("2", text)
     }
 
     fn with(self, code: &str, text: &str) -> String {
