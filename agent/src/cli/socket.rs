@@ -16,8 +16,10 @@ use crate::export::{
 /// Where the socket is.
 #[derive(Debug, Parser)]
 pub(super) struct SocketArgs {
-    /// The agent's socket, from which `kubewitness watch` reads; for root alone. `none` for no socket
-    #[arg(long, env = "KUBEWITNESS_WATCH_SOCKET", default_value = SOCKET, value_name = "PATH")]
+    /// The agent's socket, for those who watch
+    ///
+    /// `kubewitness watch` reads from it; root alone may. `none` for no socket.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_WATCH_SOCKET", default_value = SOCKET, value_name = "PATH")]
     watch_socket: PathBuf,
 }
 

@@ -41,31 +41,48 @@ const AHEAD: usize = 16;
 
 /// Show requests while they come, or from event files
 #[derive(Debug, Parser)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 Examples:
-  kubewitness watch --findings-only                       of this node, from its agent
+  kubewitness watch --findings-only
+  kubectl logs -fn kubewitness ds/kubewitness | kubewitness watch --endpoint exec -",
+    after_long_help = "\
+A code with + is of a request that goes on.
+
+Without an agent on this node it attaches to the kubelet itself, which takes root;
+run --help tells more of the flags for that.
+
+Examples:
+  # what is wrong on this node, from its agent
+  kubewitness watch --findings-only
+
+  # from elsewhere
+  kubectl exec -itn kubewitness ds/kubewitness -- kubewitness watch --top
   kubectl logs -fn kubewitness ds/kubewitness | kubewitness watch --endpoint exec -
 
-A code with + is of a request that goes on. * in a name stands for any text.
-Without an agent on this node it attaches to the kubelet itself, which takes root.")]
+  # what was
+  kubewitness watch --since 2h --identity 'monitoring/*' /var/log/kubewitness"
+)]
 pub(super) struct Args {
-    /// Events: files, directories, or - for standard input; from the agent of this node if none are named
+    /// Event files, directories, or - for standard input
+    ///
+    /// From the agent of this node if none are named.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// A full screen: who asks, how often, and what is wrong
+    /// Fill the screen: who asks, how often, what is wrong
     #[arg(long)]
     top: bool,
     /// Whole identities, however long
     #[arg(short, long)]
     wide: bool,
     /// How to print it
-    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
+    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text", value_name = "FORM")]
     output: Output,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Filters (repeatable; * stands for any text)")]
     filter: FilterArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Agent")]
     socket: SocketArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Without an agent")]
     attach: AttachArgs,
 }
 
@@ -79,15 +96,16 @@ enum Output {
 
 /// Which requests.
 #[derive(Debug, Parser)]
-#[command(next_help_heading = "Filters (repeatable, or with commas)")]
 struct FilterArgs {
-    /// Who asks: system:serviceaccount:monitoring:agent, or monitoring/agent
+    /// Who asks, such as monitoring/agent
+    ///
+    /// The whole name, or a ServiceAccount as namespace/name; - is nobody.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     identity: Vec<Pattern>,
     /// The namespace of the pod
     #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
     namespace: Vec<Pattern>,
-    /// The pod: its name, or namespace/name
+    /// The pod, or namespace/pod
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pod: Vec<Pattern>,
     /// What is asked for: exec, containerLogs, metrics/cadvisor, …
@@ -99,19 +117,21 @@ struct FilterArgs {
     /// Only where something is wrong
     #[arg(long)]
     findings_only: bool,
-    /// No earlier than 10m ago, or 2026-03-04T05:06:07Z
+    /// No earlier than 10m or 2h ago, or a time
+    ///
+    /// In event files: an agent keeps no requests that are over. Units are s, m, h and d; a time is such as 2026-03-04T05:06:07Z.
     #[arg(long, value_name = "TIME", value_parser = |text: &str| Since::parse(text, Timestamp::now()))]
     since: Option<Since>,
 }
 
 /// How to watch the kubelet without an agent, as `run` has it.
 #[derive(Debug, Parser)]
-#[command(next_help_heading = "Without an agent (see run --help)")]
 struct AttachArgs {
-    /// This node's name
-    #[arg(long, env = "KUBEWITNESS_NODE_NAME", value_name = "NAME", hide = true)]
+    /// This node's name in the cluster
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
-    #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on", hide = true)]
+    /// Whether to follow RBAC objects
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_RBAC", default_value = "on", value_name = "SWITCH")]
     rbac: Switch,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -119,9 +139,11 @@ struct AttachArgs {
     api_server: ApiServerArgs,
     #[command(flatten)]
     api_server_peers: ApiServerPeerArgs,
-    #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',', hide = true)]
+    /// A kubelet to watch wherever it is
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
     kubelet_pid: Vec<u32>,
-    #[arg(long, env = "KUBEWITNESS_POD_LOGS", default_value = "/var/log/pods", value_name = "DIRECTORY", hide = true)]
+    /// Where the kubelet keeps its pods' logs
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_POD_LOGS", default_value = "/var/log/pods", value_name = "DIRECTORY")]
     pod_logs: PathBuf,
     #[command(flatten)]
     ports: Ports,

@@ -63,10 +63,10 @@ impl Printer {
     pub(super) fn finish(self) -> ExitCode {
         let Stream { others, unreadable, .. } = self.stream;
         if others > 0 {
-            tell(&format!("{others} lines of JSON are no events of kubewitness"));
+            tell(&format!("{} of JSON {} no event of kubewitness", counted(others), if others == 1 { "is" } else { "are" }));
         }
         if unreadable > 0 {
-            tell(&format!("{unreadable} lines cannot be read"));
+            tell(&format!("{} cannot be read", counted(unreadable)));
         }
         ExitCode::SUCCESS
     }
@@ -79,6 +79,10 @@ impl Printer {
             self.stream.lay_out(Layout::of_terminal(width, whole, TimeZone::system()));
         }
     }
+}
+
+fn counted(lines: u64) -> String {
+    format!("{lines} line{}", if lines == 1 { "" } else { "s" })
 }
 
 fn show(shown: &Shown) {

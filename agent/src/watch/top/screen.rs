@@ -24,8 +24,8 @@ pub(super) struct Look {
     pub(super) colour: bool,
 }
 
-/// Columns of all but the identity's: requests, per second, fallback, refused, findings, last.
-const COLUMNS: [u16; 6] = [8, 7, 8, 7, 8, 16];
+/// Columns of numbers: requests, per second, fallback, refused, findings.
+const COLUMNS: [u16; 5] = [8, 7, 8, 7, 8];
 /// Below this height the last findings have no room.
 const LOW: u16 = 14;
 
@@ -105,11 +105,14 @@ fn draw_people(frame: &mut Frame, area: Rect, state: &mut State, look: Look, now
     let people = state.tally.people(state.order);
     // The last page stays full.
     let offset = state.offset.min(people.len().saturating_sub(shown));
-    let name = usize::from(area.width).saturating_sub(COLUMNS.iter().map(|width| usize::from(*width) + 1).sum());
-    let rows: Vec<Row> = people[offset..].iter().take(shown).map(|(identity, person)| row(identity, person, name, look, now)).collect();
+    // The identity before the numbers and the last request behind them share the rest.
+    let rest = area.width.saturating_sub(COLUMNS.iter().map(|width| width + 1).sum::<u16>() + 1);
+    let (name, last) = (rest * 5 / 9, rest - rest * 5 / 9);
+    let rows: Vec<Row> =
+        people[offset..].iter().take(shown).map(|(identity, person)| row(identity, person, (name, last), look, now)).collect();
     let right = |text: &str, column: usize| format!("{text:>width$}", width = usize::from(COLUMNS[column]));
     let head = Row::new(vec![
-        fit("IDENTITY", name),
+        fit("IDENTITY", name.into()),
         right("REQUESTS", 0),
         right("/S", 1),
         right("FALLBACK", 2),
@@ -117,22 +120,22 @@ fn draw_people(frame: &mut Frame, area: Rect, state: &mut State, look: Look, now
         right("FINDINGS", 4),
         "LAST".to_owned(),
     ]);
-    let widths = std::iter::once(Constraint::Fill(1)).chain(COLUMNS.map(Constraint::Length));
+    let widths = [name].into_iter().chain(COLUMNS).chain([last]).map(Constraint::Length);
     frame.render_widget(Table::new(rows, widths).header(head.style(REVERSED)), area);
     state.offset = offset;
 }
 
-fn row(identity: &str, person: &Person, name: usize, look: Look, now: Duration) -> Row<'static> {
+fn row(identity: &str, person: &Person, (name, last): (u16, u16), look: Look, now: Duration) -> Row<'static> {
     let right = |text: String, column: usize| format!("{text:>width$}", width = usize::from(COLUMNS[column]));
     let share = person.fallback_share().map_or_else(String::new, |share| format!("{share}%"));
     let row = Row::new(vec![
-        fit(&Inert(&short(identity)).to_string(), name),
+        fit(&Inert(&short(identity)).to_string(), name.into()),
         right(person.requests.to_string(), 0),
         right(format!("{:.1}", person.rate.per_second(now)), 1),
         right(share, 2),
         right(person.refused.to_string(), 3),
         right(person.findings.to_string(), 4),
-        fit(&Inert(&person.last).to_string(), usize::from(COLUMNS[5])),
+        cut(&person.last, last.into()),
     ]);
     row.style(person.gravest.map_or_else(Style::new, |severity| look.severity(severity)))
 }

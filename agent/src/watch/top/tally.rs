@@ -47,7 +47,7 @@ pub(super) struct Person {
     pub(super) findings: u64,
     /// The severity of the gravest.
     pub(super) gravest: Option<Severity>,
-    /// The endpoint of the last request.
+    /// The last request: `exec default/web/main`.
     pub(super) last: String,
     /// How often it asks at the moment.
     pub(super) rate: Rate,
@@ -103,7 +103,7 @@ impl Tally {
             }
             person.findings += raised.len() as u64;
             person.gravest = person.gravest.max(raised.iter().map(|finding| finding.severity()).max());
-            row.endpoint.clone_into(&mut person.last);
+            person.last = row.request();
         }
         // The newest is the first, and of one request the gravest.
         for finding in raised.into_iter().rev() {
