@@ -99,7 +99,7 @@ enum Output {
 struct FilterArgs {
     /// Who asks, such as monitoring/agent
     ///
-    /// The whole name, or a ServiceAccount as namespace/name; - is nobody.
+    /// The whole name, or namespace/name for a service account; - is nobody.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     identity: Vec<Pattern>,
     /// The namespace of the pod
