@@ -30,7 +30,11 @@ mod run;
 mod secrecy;
 #[cfg(target_os = "linux")]
 mod size;
+#[cfg(target_os = "linux")]
+mod socket;
 mod version;
+#[cfg(target_os = "linux")]
+mod watch;
 #[cfg(target_os = "linux")]
 mod webhook;
 
@@ -60,15 +64,18 @@ Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to stderr, such as `info` or `kubewitness=debug`
-    #[arg(long, global = true, env = "KUBEWITNESS_LOG", default_value = "info", value_name = "FILTER")]
-    log: EnvFilter,
+    /// What is logged to stderr, such as `info` or `kubewitness=debug`; `info` if not given, `warn` by watch
+    #[arg(long, global = true, env = "KUBEWITNESS_LOG", value_name = "FILTER")]
+    log: Option<EnvFilter>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
+    /// Show requests while they come, or from event files
+    #[cfg(target_os = "linux")]
+    Watch(Box<watch::Args>),
     /// Tell how the kubelet of this node would be watched, and what is in the way
     Doctor(Box<doctor::Args>),
     /// Tell who used the kubelet's API by which right, and which role would be enough
@@ -84,19 +91,36 @@ enum Command {
     Man(man::Args),
 }
 
+impl Command {
+    /// What is logged where nobody says it.
+    const fn log_level(&self) -> &'static str {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Watch(_) => "warn",
+            _ => "info",
+        }
+    }
+}
+
 impl Cli {
     /// What was typed, by the name under which the program was started. Ends the process where that is wrong, or asks for help.
     pub fn typed() -> Self {
         if std::env::args_os().next().is_some_and(|program| plugin::is(&program)) { plugin::parse() } else { Self::parse() }
     }
 
-    /// Starts logging, to stderr.
+    /// Starts logging, to stderr; where that is a screen that is filled, as soon as it is not any more.
     pub fn log(&self) {
+        let filter = self.log.as_ref().map_or_else(|| self.command.log_level().to_owned(), ToString::to_string);
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
-        let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
+        let filter = EnvFilter::new(format!("kube_client=off,{filter}"));
         let is_terminal = std::io::stderr().is_terminal();
         let clock = LogClock(if is_terminal { When::local() } else { When::Utc });
-        tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal).with_writer(std::io::stderr).init();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal);
+        #[cfg(target_os = "linux")]
+        if is_terminal && matches!(&self.command, Command::Watch(args) if args.fills_screen()) {
+            return log.with_writer(watch::Later::default).init();
+        }
+        log.with_writer(std::io::stderr).init();
     }
 
     /// Runs the command.
@@ -105,6 +129,13 @@ impl Cli {
         secrecy::leave_no_core();
         match self.command {
             Command::Run(args) => run::run(*args),
+            #[cfg(target_os = "linux")]
+            Command::Watch(args) => {
+                if let Some(problem) = args.problem() {
+                    Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
+                }
+                watch::run(*args)
+            }
             Command::Doctor(args) => doctor::run(&args),
             Command::Report(args) => {
                 if let Some(problem) = args.problem() {

@@ -17,6 +17,7 @@ use super::{
     outputs::OutputArgs,
     peers::ApiServerPeerArgs,
     ports::Ports,
+    socket::SocketArgs,
 };
 use crate::{
     daemon::{Daemon, Options, now},
@@ -25,6 +26,7 @@ use crate::{
         Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
         metrics::Metrics,
+        watchers::Watchers,
     },
     judge::Policy,
     probe::Counts,
@@ -50,6 +52,8 @@ SIGHUP opens the file of events anew, as logrotate wants it, and reads the audit
 pub(super) struct Args {
     #[command(flatten)]
     outputs: OutputArgs,
+    #[command(flatten)]
+    socket: SocketArgs,
     /// Whether events hold the commands that callers ran
     #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
     commands: Commands,
@@ -142,8 +146,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let restraint = args.outputs.restraint();
-    let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
+    let watchers = Watchers::new(metrics.watch());
+    let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics, watchers.clone())?;
     let health = Arc::new(Health::new(metrics));
+    let _served = args.socket.serve(&watchers, Arc::clone(&health), &node);
     let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&health))?;
     let stop = front.open(door, renewal)?;
     let (seen, to_compare) = watch::channel(Seen::default());
@@ -196,6 +202,6 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_clock() -> Clock {
+pub(super) fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
 }
