@@ -1,0 +1,73 @@
+//! What pages tell people to type for helm and kubectl: the real ones know every command and flag of it, and the chart every value.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kubewitness_pages::console::Invocation;
+use kubewitness_pages::{all, root};
+use kubewitness_tests::build::{KubernetesProgram, Release};
+
+use crate::{helm_with, said};
+
+/// Where each stands, and what it is, of one program.
+fn told(program: &str) -> Vec<(String, Invocation)> {
+    let pages = all();
+    let lines = pages.iter().flat_map(|page| page.typed().into_iter().chain(page.run_by_ci()).map(|typed| (page.path.clone(), typed)));
+    let all = lines.flat_map(|(path, typed)| {
+        let place = format!("{path}:{}", typed.line);
+        typed.invocations().into_iter().map(move |invocation| (place.clone(), invocation))
+    });
+    let found: Vec<_> = all.filter(|(_, invocation)| invocation.program == program).collect();
+    assert!(!found.is_empty(), "no page has a line of {program}");
+    found
+}
+
+/// Asked for help, both read all that they are told, and do nothing of it.
+fn is_known(place: &str, invocation: &Invocation, run: impl Fn(&[&str]) -> Output) {
+    let Invocation { program, arguments, .. } = invocation;
+    let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    words.push("--help");
+    let output = run(&words);
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{place}: {program} {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    // Of a command that it does not know it shows its own help.
+    let of_namespace = |at: usize| at > 0 && ["--namespace", "-n"].contains(&words[at - 1]);
+    let verb = words.iter().enumerate().find(|(at, word)| !word.starts_with('-') && !of_namespace(*at)).expect("a command").1;
+    assert!(help.contains(&format!("\n  {program} {verb}")), "{place}: {program} has no command {verb}\n{help}");
+}
+
+#[test]
+fn helm_knows_every_line_of_it() {
+    for (place, invocation) in told("helm") {
+        is_known(&place, &invocation, helm_with);
+    }
+}
+
+#[test]
+fn kubectl_knows_every_line_of_it() {
+    let kubectl = Release::V1_36.program(KubernetesProgram::Kubectl).build().expect("kubectl builds");
+    let run = |words: &[&str]| Command::new(&kubectl).args(words).env("KUBECONFIG", "/nonexistent").output().expect("kubectl starts");
+    for (place, invocation) in told("kubectl") {
+        is_known(&place, &invocation, run);
+    }
+}
+
+/// What is installed, rendered: a value that the chart does not know is an error.
+#[test]
+fn the_chart_knows_what_it_is_installed_with() {
+    let mut rendered = 0;
+    for (place, Invocation { arguments, .. }) in told("helm") {
+        if arguments.first().is_none_or(|verb| verb != "install") {
+            continue;
+        }
+        // A page leaves the digest out.
+        let words: Vec<String> =
+            arguments[1..].iter().map(|word| word.replace("sha256:…", &format!("sha256:{}", "0".repeat(64)))).collect();
+        let chart = words.iter().find(|word| Path::new(word).components().count() > 1).unwrap_or_else(|| panic!("{place}: which chart?"));
+        let here = root().join(chart);
+        let words: Vec<&str> = words.iter().map(|word| if word == chart { here.to_str().expect("text") } else { word }).collect();
+        assert!(said(&helm_with(&[&["template"], &words[..]].concat())).contains("kind: DaemonSet"), "{place}");
+        rendered += 1;
+    }
+    assert!(rendered > 2, "{rendered}");
+}
