@@ -132,7 +132,7 @@ pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
 const MDBOOK: Tool = Tool {
     name: "mdbook",
     version: "0.5.4",
-    takes: "about 2 minutes",
+    takes: "about 1 minute",
     opt_level: "1",
     arguments: &["--no-default-features", "--features", "search"],
 };

@@ -30,17 +30,23 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("report * --rbac cluster", "asks a cluster: tests/tests/migration.rs"),
 ];
 
+/// Where agents of the pages write their events.
+const LOG: &str = "/var/log/kubewitness";
+
 /// A folder with what the pages take for granted: events, RBAC objects, a folder of manifests, the project's own files.
 fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
     let _absent = fs::remove_dir_all(&folder);
-    fs::create_dir_all(folder.join("deploy")).expect("a folder");
+    for below in ["deploy", &LOG[1..]] {
+        fs::create_dir_all(folder.join(below)).expect("a folder");
+    }
     let sample = |name: &str| fs::read(root().join("docs/sample").join(name)).expect("the sample");
     let (events, rbac) = (sample("events.jsonl"), sample("rbac.yaml"));
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&events).expect("memory");
     let files = [
         ("events.jsonl", events.clone()),
+        ("var/log/kubewitness/events.jsonl", events.clone()),
         ("events.jsonl.zst", compress_to_vec(&events[..], CompressionLevel::Fastest)),
         ("audit.log", Vec::new()),
         ("audit.log.gz", packed.finish().expect("memory")),
@@ -66,7 +72,8 @@ fn typed(folder: &Path, invocation: &Invocation) -> Output {
     }
     let input =
         if invocation.reads { Stdio::from(fs::File::open(root().join(piped(invocation))).expect("the sample")) } else { Stdio::null() };
-    command.args(&invocation.arguments).current_dir(folder).stdin(input).output().expect("kubewitness starts")
+    let arguments = invocation.arguments.iter().map(|word| word.strip_prefix('/').filter(|_| word.starts_with(LOG)).unwrap_or(word));
+    command.args(arguments).current_dir(folder).stdin(input).output().expect("kubewitness starts")
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub struct Invocation {
 /// Programs behind whose `--` another one stands.
 const CARRIERS: [&str; 3] = ["kubectl", "nsenter", "systemd-nspawn"];
 
+/// The name by which kubectl knows the agent's own program.
+const PLUGIN: &str = "kubewitness";
+
 /// Takes a block apart, whose first line is `line`.
 pub(crate) fn typed(block: &str, line: usize) -> Vec<Typed> {
     let mut found: Vec<Typed> = Vec::new();
@@ -115,7 +118,11 @@ fn taken_apart(words: Vec<String>, reads: bool) -> Vec<Invocation> {
         let alone = Invocation { variables, ..Invocation::default() };
         return if alone.variables.is_empty() { Vec::new() } else { vec![alone] };
     };
-    let program = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut program = path.rsplit('/').next().unwrap_or_default().to_owned();
+    // A plugin of kubectl is a program of its own, whatever kubectl thinks of its flags.
+    if program == "kubectl" && words.next_if(|word| word == PLUGIN).is_some() {
+        PLUGIN.clone_into(&mut program);
+    }
     let arguments: Vec<String> = words.collect();
     let carried = arguments.iter().position(|word| word == "--").filter(|_| CARRIERS.contains(&program.as_str()));
     let inner = carried.map(|at| arguments[at + 1..].to_vec()).unwrap_or_default();
@@ -228,6 +235,7 @@ mod tests {
             ("jq 'a | b > c' \"d e\" f\\ g", &["jq·a | b > c·d e·f g"]),
             ("a \\\n    --b |\n  c", &["a·--b", "<c"]),
             ("kubectl exec \"$POD\" -- kubewitness doctor", &["kubectl·exec·$POD", "kubewitness·doctor"]),
+            ("kubectl kubewitness rbac -", &["kubewitness·rbac·-"]),
             ("cargo test -- --nocapture", &["cargo·test·--·--nocapture"]),
             ("x 2>/dev/null", &["x·2"]),
             ("", &[]),
