@@ -17,7 +17,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("cd", "a word of the shell: the folder must be there"),
     ("curl", "not run: it asks a running agent"),
     ("grep", "not run: it reads the log of a cluster"),
-    ("jq", "not run: it reads events of a cluster"),
+    ("jq", "xtask/pages/tests/filters.rs, with another program that reads its language"),
     ("kustomize", "not run: it renders a folder of the reader's"),
     ("ls", "not run: it looks at a folder of the node's"),
     ("mkdir", "not run: it makes a folder of the node's"),
