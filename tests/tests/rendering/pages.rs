@@ -1,5 +1,6 @@
 //! What pages tell people to type for helm and kubectl: the real ones know every command and flag of it, and the chart every value.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -7,7 +8,7 @@ use kubewitness_pages::console::Invocation;
 use kubewitness_pages::{all, root};
 use kubewitness_tests::build::{KubernetesProgram, Release};
 
-use crate::{helm_with, said};
+use crate::{chart, helm_with, reference, said};
 
 /// Where each stands, and what it is, of one program.
 fn told(program: &str) -> Vec<(String, Invocation)> {
@@ -73,4 +74,32 @@ fn the_chart_knows_what_it_is_installed_with() {
         rendered += 1;
     }
     assert!(rendered > 2, "{rendered}");
+}
+
+/// Values that pages name in passing, such as `--set prometheus.rules=true` or `events.sink=file`, are values of the chart.
+#[test]
+fn the_chart_has_every_value_that_is_named() {
+    let values = fs::read_to_string(chart().join("values.yaml")).expect("there are values");
+    let known: Vec<String> = reference::read(&values).into_iter().map(|value| value.path).collect();
+    let mut seen = 0;
+    for page in all() {
+        for (line, span) in page.spans() {
+            let words = span.split_whitespace().filter(|word| *word != "--set");
+            for path in words.filter_map(|word| Some(word.split_once('=')?.0)).filter(|path| is_path(path)) {
+                seen += 1;
+                // What is below a value may be the reader's to choose.
+                let is_known =
+                    known.iter().any(|value| path == value || path.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')));
+                assert!(is_known, "{}:{line}: the chart has no value {path}", page.path);
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+/// `prometheus.rules`, and not `--flag` or `NAME`.
+fn is_path(text: &str) -> bool {
+    let is_name =
+        |part: &str| part.starts_with(|first: char| first.is_ascii_lowercase()) && part.chars().all(|c| c.is_ascii_alphanumeric());
+    text.contains('.') && text.split('.').all(is_name)
 }

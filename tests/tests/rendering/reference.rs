@@ -7,14 +7,14 @@ use crate::chart;
 
 /// A value: its path, what the file says of it, and its default as it is written there.
 #[derive(Debug, PartialEq, Eq)]
-struct Value {
-    path: String,
+pub(crate) struct Value {
+    pub(crate) path: String,
     about: String,
     default: String,
 }
 
 /// Reads the values of which a comment begins with `# -- `; all that is under one is part of it. Everything else must be a parent.
-fn read(values: &str) -> Vec<Value> {
+pub(crate) fn read(values: &str) -> Vec<Value> {
     let mut found: Vec<Value> = Vec::new();
     let mut parents: Vec<(usize, String)> = Vec::new();
     let mut about: Option<String> = None;

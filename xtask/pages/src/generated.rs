@@ -1,7 +1,7 @@
 //! Parts of pages that the code writes which they are about.
 //!
 //! Such a part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The test that knows what belongs there compares it with what is
-//! there; with `UPDATE_DOCS=1` it writes it instead. What runs measure is in [tables of another kind](../../../tests/src/figures.rs).
+//! there; with `UPDATE_DOCS=1` it writes it instead. Figures that runs measure are in tables of another kind, `kubewitness_tests::figures`.
 
 use std::{
     env,

@@ -184,8 +184,6 @@ fn attributes(html: &str) -> Vec<(usize, String)> {
         }
     }
     found.sort();
-    // `srcset="` ends like `src="` does not, but another attribute may end like `href="`.
-    found.dedup();
     found
 }
 
