@@ -196,13 +196,15 @@ fn a_terminal_has_colours_unless_somebody_wants_none() {
     }
 }
 
+/// How a screen ends.
+enum End {
+    Key(&'static [u8]),
+    Signal(Signal),
+}
+
 #[test]
 fn the_terminal_is_left_as_it_was_found() {
     let file = Events::new("screen");
-    enum End {
-        Key(&'static [u8]),
-        Signal(Signal),
-    }
     let ways = [
         ("q", End::Key(b"q")),
         ("Esc", End::Key(b"\x1b")),
