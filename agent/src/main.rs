@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use kubewitness::{causes::in_one_line, cli::Cli};
 
 /// musl's own allocator gives memory back to the kernel and asks for it again all the time.
@@ -10,7 +9,7 @@ use kubewitness::{causes::in_one_line, cli::Cli};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of_arguments();
     cli.log();
     match cli.execute() {
         Ok(code) => code,

@@ -4,7 +4,9 @@ mod cluster;
 mod coverage;
 mod doctor;
 mod front;
+mod help;
 mod metrics;
+mod near;
 mod output;
 mod outputs;
 pub mod prometheus;
@@ -15,19 +17,29 @@ mod run;
 mod size;
 mod webhook;
 
-use std::{fmt, io::IsTerminal as _, process::ExitCode};
+use std::{
+    env, fmt,
+    io::IsTerminal as _,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use jiff::Timestamp;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag::register_conditional_shutdown,
+};
 use tracing_subscriber::{
     EnvFilter,
+    filter::Directive,
     fmt::{format::Writer, time::FormatTime},
 };
 
-use crate::when::When;
+use crate::{inert::Inert, when::When};
 
 /// The audit log the kubelet never had: who did what on port 10250, and which permission let them.
 #[derive(Debug, Parser)]
@@ -36,13 +48,27 @@ use crate::when::When;
     about,
     arg_required_else_help = true,
     after_help = "\
-Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
+Examples:
+  sudo kubewitness doctor
+  sudo kubewitness run --events /var/log/kubewitness/events.jsonl
+
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on.
+Each flag is also an environment variable: --metrics-listen is
+KUBEWITNESS_METRICS_LISTEN; the help of a command names all of them."
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to stderr, such as `info` or `kubewitness=debug`
-    #[arg(long, global = true, env = "KUBEWITNESS_LOG", default_value = "info", value_name = "FILTER")]
+    /// What is logged to stderr, such as info or kubewitness=debug
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        env = "KUBEWITNESS_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        value_parser = filter
+    )]
     log: EnvFilter,
 }
 
@@ -50,13 +76,17 @@ pub struct Cli {
 enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
-    /// Tell how the kubelet of this node would be watched, and what is in the way
+    /// Tell what this node lacks, and how its kubelet would be watched
     Doctor(Box<doctor::Args>),
-    /// Tell who used the kubelet's API by which right, and which role would be enough
+    /// Tell who used the kubelet's API by which right, and what to do
     Report(Box<report::Args>),
-    /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
+    /// Tell who may run commands through nodes/proxy
     Rbac(rbac::Args),
     /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  kubewitness completions bash > /etc/bash_completion.d/kubewitness
+  kubewitness completions zsh > \"${fpath[1]}/_kubewitness\"")]
     Completions {
         /// The shell
         shell: Shell,
@@ -64,6 +94,16 @@ enum Command {
 }
 
 impl Cli {
+    /// What was typed. Ends the process where that is wrong, or where help is wanted.
+    pub fn of_arguments() -> Self {
+        let command = if env::args_os().any(|argument| argument == "-h") { help::brief(Self::command()) } else { Self::command() };
+        for sentence in near::misspelt(&command, env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
+            eprintln!("kubewitness: {}", Inert(&sentence));
+        }
+        let matches = command.get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Starts logging, to stderr.
     pub fn log(&self) {
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
@@ -76,12 +116,18 @@ impl Cli {
     /// Runs the command.
     pub fn execute(self) -> Result<ExitCode> {
         leave_no_core();
+        if !matches!(self.command, Command::Run(_)) {
+            end_at_once_as_process_1();
+        }
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Report(args) => {
                 if let Some(problem) = args.problem() {
-                    Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
+                    let mut command = Self::command();
+                    command.build();
+                    let report = command.find_subcommand_mut("report").map(|report| report.error(ErrorKind::ArgumentConflict, problem));
+                    report.unwrap_or_else(|| command.error(ErrorKind::ArgumentConflict, problem)).exit();
                 }
                 report::run(*args)
             }
@@ -94,6 +140,21 @@ impl Cli {
     }
 }
 
+/// What is logged. A bare word is a level, or else it would be taken for a module of which there is none, and nothing would be logged at all.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',') {
+        let is_bare = directive.chars().all(|character| character.is_ascii_alphabetic());
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
+        if is_bare && !is_level && directive != "kubewitness" {
+            let meant = near::nearest(directive, LEVELS).map(|level| format!("; did you mean {level}?")).unwrap_or_default();
+            return Err(format!("write one of {}, or kubewitness::MODULE=LEVEL{meant}", LEVELS.join(", ")));
+        }
+        directive.parse::<Directive>().map_err(|error| error.to_string())?;
+    }
+    text.parse().map_err(|error: tracing_subscriber::filter::ParseError| error.to_string())
+}
+
 /// What stands before a line of the log.
 struct LogClock(When);
 
@@ -103,10 +164,37 @@ impl FormatTime for LogClock {
     }
 }
 
+/// The kernel spares the first process of a container all signals that it does not handle, Ctrl-C among them. `run` handles them itself.
+fn end_at_once_as_process_1() {
+    if std::process::id() != 1 {
+        return;
+    }
+    for signal in [SIGINT, SIGTERM] {
+        // Without it the command works, and only ends by itself.
+        let _registered = register_conditional_shutdown(signal, 128 + signal, Arc::new(AtomicBool::new(true)));
+    }
+}
+
 /// A crash leaves nothing of the memory on a disk: it holds credentials, the callers' commands, and for a moment the tokens of those who scrape.
 /// The limit is heeded where the kernel writes a file, the other where it hands the memory to a program.
 fn leave_no_core() {
     // Both are always allowed to whoever makes them stricter; without them there is a core as there would be of any program.
     let _limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_logs_nothing_is_a_mistake() {
+        for good in ["info", "DEBUG", "kubewitness=debug", "warn,kubewitness::daemon=trace", "kubewitness", "off"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for (bad, says) in [("inof", "did you mean info?"), ("", "write one of off"), ("kubewitness=loud", "level"), ("info,=", "invalid")]
+        {
+            assert!(filter(bad).unwrap_err().contains(says), "{bad}: {:?}", filter(bad).unwrap_err());
+        }
+    }
 }

@@ -5,8 +5,8 @@
 
 pub mod cluster;
 mod finding;
-#[cfg(target_os = "linux")]
 pub mod gate;
+mod kubelet;
 #[cfg(target_os = "linux")]
 pub mod machine;
 #[cfg(target_os = "linux")]
@@ -14,3 +14,4 @@ pub mod outputs;
 pub mod text;
 
 pub use finding::{Finding, Fix, Group, State};
+pub use kubelet::Kubelet;

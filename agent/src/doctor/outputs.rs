@@ -12,7 +12,7 @@ use std::{
 use procfs::process::Process;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
-use super::{Finding, Fix, Group, gate, gate::Told};
+use super::{Finding, Fix, Group, gate, gate::Told, text::counted};
 use crate::{
     export::{
         guard::{Certificate, Tls},
@@ -215,7 +215,7 @@ fn metrics_port(address: SocketAddr) -> (Finding, Option<SocketAddr>) {
         Err(error) => error,
     };
     let holder = (error.kind() == io::ErrorKind::AddrInUse).then(|| holder(address.port())).flatten();
-    if let Some((pid, name)) = holder.as_ref().filter(|(_, name)| name == "kubewitness") {
+    if let Some((pid, name)) = holder.as_ref().filter(|(_, name)| matches!(name.as_str(), "kubewitness" | "kubewitness-arm")) {
         return (Finding::ok(GROUP, WHAT, format!("{address}: an agent runs here already, process {pid} ({name})")), Some(address));
     }
     let by = holder.map(|(pid, name)| format!(" by process {pid} ({name})")).unwrap_or_default();
@@ -271,7 +271,11 @@ async fn coverage(kubelet: Option<&(Elsewhere, ConnectOptions)>) -> (Finding, Op
     match page.await.unwrap_or_else(|_| Err(format!("it has not answered within {} s", WITHIN.as_secs()))) {
         Ok(page) => match crate::kubelet::Counters::parse(&page) {
             Some(counters) => {
-                let text = format!("{} tells it: {} requests so far", kubelet.url, counters.requests);
+                let text = format!(
+                    "{} tells it: {} so far",
+                    kubelet.url,
+                    counted(usize::try_from(counters.requests).unwrap_or(usize::MAX), "request")
+                );
                 (Finding::ok(GROUP, WHAT, text), gate::by_kubelet(&page))
             }
             None => (failed(WHAT, kubelet, "its answer is not a kubelet's page of metrics"), None),
