@@ -15,6 +15,13 @@ fn built() -> &'static str {
 }
 
 fn main() {
+    // Elsewhere there is no kubelet to watch.
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        kernel_programs();
+    }
+}
+
+fn kernel_programs() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the agent is a folder of the workspace");
     let object = env::var_os("KUBEWITNESS_EBPF").map_or_else(|| workspace.join(built()), PathBuf::from);
     let copy = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kubewitness.bpf.o");

@@ -38,7 +38,8 @@ const BATCH: usize = 1024;
 const DRAINS: usize = 16;
 /// How long a routine record may wait: nothing but time, a full ring or a priority record drains it.
 const DRAIN: Duration = Duration::from_millis(100);
-/// The same when there was nothing to drain for a while: an idle node shall not be woken once a second.
+/// The longest that it waits when there was nothing to drain: each time twice as long as before, for an idle node shall not be woken once a
+/// second, and the agent's own request for the kubelet's counters shall not keep it awake.
 const IDLE_DRAIN: Duration = Duration::from_millis(1500);
 /// Updates of RBAC objects that are taken before the rings are looked at again.
 const UPDATES: usize = 1024;
@@ -186,19 +187,16 @@ impl<F: FnMut(News)> Daemon<F> {
     /// Works until `stop` is readable; then takes the probes off, handles what is still in the rings, and ends what is in flight.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), DaemonError> {
         let mut counted = Instant::now();
-        let mut busy = Instant::now();
+        let mut pause = DRAIN;
         loop {
-            let idle = busy.elapsed() > IDLE_DRAIN && self.witness.is_idle();
-            let (stopping, gone) = self.wait(stop, if idle { IDLE_DRAIN } else { DRAIN })?;
+            let (stopping, gone) = self.wait(stop, if self.witness.is_idle() { pause } else { DRAIN })?;
             self.give_way();
             if stopping {
                 return self.finish();
             }
             // Before the rings: a request is judged by objects that are no older than it, as far as they are here.
             let updated = self.rbac();
-            if self.drain() || updated {
-                busy = Instant::now();
-            }
+            pause = if self.drain() || updated { DRAIN } else { IDLE_DRAIN.min(2 * pause) };
             self.probes.log();
             self.lasting();
             for pid in gone {

@@ -2,9 +2,12 @@
 //!
 //! One way through the house, and the modules in its order:
 //! `kernel record → Observation → Exchange → Judgement → AuditEvent → sinks`. ARCHITECTURE.md follows a request along it.
+//!
+//! What watches a kubelet is for Linux. The rest, which is what `rbac` and `report` do, is for every system.
 
 pub mod gobin;
 pub mod target;
+#[cfg(target_os = "linux")]
 pub mod probe;
 pub mod observation;
 pub mod kubelet;
@@ -13,10 +16,13 @@ pub mod rbac;
 pub mod manifest;
 pub mod judge;
 pub mod check;
+#[cfg(target_os = "linux")]
 pub mod witness;
 pub mod selfcheck;
+#[cfg(target_os = "linux")]
 pub mod export;
 pub mod report;
+#[cfg(target_os = "linux")]
 pub mod daemon;
 pub mod doctor;
 pub mod cli;

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use kubewitness::{causes::in_one_line, cli::Cli};
 
 /// musl's own allocator gives memory back to the kernel and asks for it again all the time.
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::of_arguments();
+    let cli = Cli::typed();
     cli.log();
     match cli.execute() {
         Ok(code) => code,

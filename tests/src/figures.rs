@@ -27,28 +27,29 @@ impl Figures {
     ///
     /// If the document cannot be written or has no such table.
     pub fn row<S: AsRef<str>>(self, cells: &[S]) {
-        if env::var_os("KUBEWITNESS_FIGURES").is_some_and(|value| value == "1") { self.write(cells) } else { self.print(cells) }
+        self.put(cells, env::var_os("KUBEWITNESS_FIGURES").is_some_and(|value| value == "1"));
     }
 
-    /// Shows a row.
-    pub fn print<S: AsRef<str>>(self, cells: &[S]) {
-        eprintln!("{} {}: {}", self.document, self.table, line(cells));
-    }
-
-    /// Puts a row in the place of the one with the same first cell, or behind the last one, and shows it too.
+    /// Shows a row; where it `is_kept`, also puts it in the place of the one with the same first cell, or behind the last one.
     ///
     /// # Panics
     ///
     /// If the document cannot be written or has no such table.
-    pub fn write<S: AsRef<str>>(self, cells: &[S]) {
-        self.print(cells);
+    pub fn put<S: AsRef<str>>(self, cells: &[S], is_kept: bool) {
         let row = line(cells);
+        eprintln!("{} {}: {row}", self.document, self.table);
+        if is_kept {
+            self.write(&row);
+        }
+    }
+
+    fn write(self, row: &str) {
         let path = root().join(self.document);
         // Tests of several processes may write the same document.
         let lock = fs::File::open(root()).expect("the project's folder can be opened");
         lock.lock().expect("the project's folder can be locked");
         let old = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let new = with_row(&old, self.table, &row).unwrap_or_else(|| panic!("{} has no table {} with a head", path.display(), self.table));
+        let new = with_row(&old, self.table, row).unwrap_or_else(|| panic!("{} has no table {} with a head", path.display(), self.table));
         fs::write(&path, new).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }

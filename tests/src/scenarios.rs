@@ -150,11 +150,21 @@ pub fn figure(agent: &Agent, series: &str) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{series} is not in the metrics, or no whole number: {page}"))
 }
 
+/// Agents are killed when their scenario is over, or in it: the kernel then ends a write between two pages, and the last line may be cut.
 fn every_event_is_valid(bed: &Bed) {
     let check = OwnProgram::AuditCheck.recipe().build().expect("auditcheck builds");
     for number in 1..=bed.agents.get() {
-        let Ok(events) = fs::File::open(bed.folder.join(format!("agent-{number}/events.jsonl"))) else { continue };
+        let path = bed.folder.join(format!("agent-{number}/events.jsonl"));
+        let Ok(file) = fs::OpenOptions::new().write(true).open(&path) else { continue };
+        file.set_len(whole_lines(&path)).expect("the cut line can be taken away");
+        let events = fs::File::open(&path).expect("the events can be read");
         let output = Command::new(&check).stdin(Stdio::from(events)).output().expect("auditcheck runs");
         assert!(output.status.success(), "agent {number}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// Bytes of a file up to the end of its last whole line.
+fn whole_lines(path: &Path) -> u64 {
+    let events = fs::read(path).expect("the events can be read");
+    events.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last as u64 + 1)
 }

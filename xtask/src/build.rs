@@ -11,7 +11,7 @@ use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, step};
 use crate::project::TOOLCHAIN;
-use crate::{auditable, project, setup};
+use crate::{auditable, project, setup, stamp};
 
 const HELP: &str = "\
 Usage: cargo xtask build [--arch amd64|arm64]
@@ -160,7 +160,8 @@ fn agent(place: &Place, object: &Path, arch: Arch) -> Result<PathBuf> {
         built.display()
     );
     let binary = target.join("release").join(arch.binary());
-    replace(&binary, &auditable::with_dependencies(&elf, arch)?).with_context(|| format!("cannot write {}", binary.display()))?;
+    let elf = stamp::with_commit(auditable::with_dependencies(&elf, arch)?, &project::commit())?;
+    replace(&binary, &elf).with_context(|| format!("cannot write {}", binary.display()))?;
     Ok(binary)
 }
 
@@ -201,6 +202,8 @@ fn agent_command(place: &Place, what: &str, object: &Path, arch: Arch) -> Comman
     let (variable, compiler) = arch.c_compiler();
     command
         .env("KUBEWITNESS_EBPF", object)
+        // It is written into what cargo has built.
+        .env_remove("KUBEWITNESS_COMMIT")
         .env(variable, env::var_os(variable).unwrap_or(compiler.into()))
         .envs(arch.linker())
         .env("CARGO_ENCODED_RUSTFLAGS", place.flags().join("\x1f"));

@@ -15,10 +15,13 @@ mod image;
 mod machine;
 mod matrix;
 mod miri;
+mod package;
 mod parts;
+mod portable;
 mod progress;
 mod project;
 mod setup;
+mod stamp;
 mod test;
 mod torture;
 
@@ -33,6 +36,8 @@ type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>)
 const COMMANDS: &[Command] = &[
     ("setup", "put the toolchain and the build tools in place", setup::command),
     ("build", "build target/release/kubewitness, one static binary with the kernel programs inside; for arm64 too", build::command),
+    ("package", "packages of Debian and RPM and a tarball, for machines without a cluster", package::command),
+    ("portable", "check and build for macOS and Windows what of the agent runs there", portable::command),
     ("image", "the static binary as an OCI image, with its bill of materials", image::command),
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
@@ -96,6 +101,9 @@ mod tests {
             &["build", "--fast"],
             &["build", "--arch"],
             &["build", "--arch", "mips"],
+            &["package", "apk"],
+            &["package", "--try", "--arch", "arm64"],
+            &["portable", "--fast"],
             &["image", "--arch", "mips"],
             &["image", "--name"],
             &["demo", "--lunch"],

@@ -25,6 +25,33 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(home.join(".cache/kubewitness"))
 }
 
+/// The commit that a binary is built from, with `-dirty` behind it if there is more in the tree: `KUBEWITNESS_COMMIT`, which a source without
+/// its history needs, else what git says; `unknown` if nobody says.
+pub(crate) fn commit() -> String {
+    if let Some(commit) = env::var("KUBEWITNESS_COMMIT").ok().filter(|commit| !commit.is_empty()) {
+        return commit;
+    }
+    let git = |args: &[&str]| answer(Command::new("git").args(args).current_dir(root()));
+    // The history must be this tree's own: an unpacked source may lie in somebody else's.
+    let is_own = git(&["rev-parse", "--show-prefix"]).is_ok_and(|below| below.trim().is_empty());
+    let Some(head) = git(&["rev-parse", "--verify", "HEAD"]).ok().filter(|_| is_own) else { return "unknown".to_owned() };
+    let changes = git(&["status", "--porcelain", "--"].into_iter().chain(BUILT).collect::<Vec<_>>());
+    let dirty = if changes.is_ok_and(|changes| changes.is_empty()) { "" } else { "-dirty" };
+    format!("{}{dirty}", head.trim())
+}
+
+/// What a binary is made from; what else lies in the tree does not change it.
+const BUILT: [&str; 5] = ["agent", "agent-ebpf", "xtask", "Cargo.toml", "Cargo.lock"];
+
+/// When what is made was made, in seconds since 1970: `SOURCE_DATE_EPOCH`, else the time of the commit, or 0 where there is no history.
+pub(crate) fn epoch() -> Result<u64> {
+    let (said, who) = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(said) => (said, "SOURCE_DATE_EPOCH"),
+        Err(_) => (answer(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root())).unwrap_or("0".into()), "git's time"),
+    };
+    said.trim().parse().with_context(|| format!("{who} is `{}`: it must be seconds since 1970", said.trim()))
+}
+
 /// A tool that [`crate::setup`] installs.
 pub(crate) fn tool(name: &str) -> Result<PathBuf> {
     Ok(cache()?.join("tools/bin").join(name))

@@ -5,7 +5,7 @@ use kubewitness::{
     exchange::Exchange,
     export::{
         Clock,
-        audit::{Auditor, Commands},
+        audit::{Auditor, Commands, Marks},
     },
     judge::{Judge, Policy},
     kubelet::Endpoint,
@@ -73,7 +73,7 @@ fn events() -> Vec<u8> {
             break;
         }
         let verdict = judge.ended(Box::new(exchange(&template, number)));
-        auditor.event(&verdict, clock).write_line(&mut line);
+        auditor.write_line(&verdict, clock, Marks::default(), &mut line);
         events.extend_from_slice(&line);
     }
     events

@@ -6,7 +6,7 @@ use kubewitness::{
     exchange::{Arrival, Connections, Exchanges, LocalCaller, Part, Place, Step},
     export::{
         Clock,
-        audit::{Auditor, Commands},
+        audit::{Auditor, Commands, Marks},
     },
     judge::{Judge, Policy, Verdict},
     observation::{Observation, RequestId, Socket, SocketEvent, Timestamp},
@@ -53,7 +53,7 @@ fn serialising(criterion: &mut Criterion, records: &[Bytes]) {
     let verdicts: Vec<Verdict> = records.iter().flat_map(|record| verdicts(&mut witness, record).collect::<Vec<_>>()).collect();
     let (auditor, mut line) = (auditor(), Vec::new());
     in_elements(criterion, verdicts.len()).bench_function("serialise", |bencher| {
-        bencher.iter(|| verdicts.iter().for_each(|verdict| auditor.event(verdict, clock()).write_line(&mut line)));
+        bencher.iter(|| verdicts.iter().for_each(|verdict| auditor.write_line(verdict, clock(), Marks::default(), &mut line)));
     });
 }
 
@@ -63,7 +63,7 @@ fn whole(criterion: &mut Criterion, records: &[Bytes]) {
     in_elements(criterion, records.len()).bench_function("whole", |bencher| {
         bencher.iter(|| {
             for record in records {
-                verdicts(&mut witness, record).for_each(|verdict| auditor.event(&verdict, clock()).write_line(&mut line));
+                verdicts(&mut witness, record).for_each(|verdict| auditor.write_line(&verdict, clock(), Marks::default(), &mut line));
             }
         });
     });

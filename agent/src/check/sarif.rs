@@ -114,7 +114,9 @@ fn physical(place: &Place) -> Value {
 
 /// A path as a relative URI, or as a `file` one if it is absolute (RFC 3986: all but unreserved characters and slashes is encoded).
 fn uri(path: &str) -> String {
-    let path = path.strip_prefix("./").unwrap_or(path);
+    // Windows has backslashes there.
+    let path = path.replace(std::path::MAIN_SEPARATOR, "/");
+    let path = path.strip_prefix("./").unwrap_or(&path);
     let mut uri = if path.starts_with('/') { "file://".to_owned() } else { String::new() };
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

@@ -11,7 +11,6 @@ use super::{
     output::{colours, columns, print},
     progress::Waiting,
 };
-#[cfg(target_os = "linux")]
 use crate::doctor::{machine, outputs};
 use crate::{
     doctor::{Finding, Kubelet, State, cluster, text::Style},
@@ -56,12 +55,8 @@ pub(super) struct Args {
     /// How to print it
     #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text", value_name = "FORM")]
     output: Output,
-    #[cfg(target_os = "linux")]
     #[command(flatten)]
     run: super::run::Args,
-    #[cfg(not(target_os = "linux"))]
-    #[command(flatten, next_help_heading = "Cluster")]
-    cluster: super::cluster::ClusterArgs,
 }
 
 /// The flags of `run` are shown in the long help alone.
@@ -84,7 +79,6 @@ struct Report {
     /// What must be in place on this node; empty for a file.
     preconditions: Vec<Finding>,
     /// How programs would be put on instructions; absent for a file, and where there is no way.
-    #[cfg(target_os = "linux")]
     #[serde(skip_serializing_if = "Option::is_none")]
     attachment: Option<crate::probe::Way>,
     kubelets: Vec<Kubelet>,
@@ -109,7 +103,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Looks at this node, and at what `run` would talk to.
-#[cfg(target_os = "linux")]
 fn look(args: &Args) -> Result<Report> {
     let waiting = Waiting::spinning("looking at this node and at what it talks to");
     let mut machine = machine::look(&args.run.of_machine());
@@ -124,19 +117,6 @@ fn look(args: &Args) -> Result<Report> {
     preconditions.extend(cluster::not_wanted(&wanted.features));
     preconditions.extend(of_outputs.findings);
     Ok(Report { preconditions, attachment: machine.attachment, kubelets: machine.kubelets })
-}
-
-/// Where no agent runs: looks at what `report` and `rbac` need.
-#[cfg(not(target_os = "linux"))]
-fn look(args: &Args) -> Result<Report> {
-    use crate::doctor::Group;
-    let waiting = Waiting::spinning("asking the API server");
-    let text = format!("{}: agents run on Linux nodes; report, rbac and doctor --kubelet-file work here", std::env::consts::OS);
-    let mut preconditions = vec![Finding::off(Group::Kernel, "system", text)];
-    let wanted = cluster::Wanted { connect: args.cluster.options(), features: vec![cluster::Feature::Commands] };
-    preconditions.extend(asking()?.block_on(cluster::look(&wanted)));
-    drop(waiting);
-    Ok(Report { preconditions, ..Report::default() })
 }
 
 fn asking() -> Result<Runtime> {

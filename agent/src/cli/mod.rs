@@ -1,20 +1,39 @@
 //! The command line: one file a subcommand.
 
 mod cluster;
+#[cfg(target_os = "linux")]
 mod coverage;
+#[cfg_attr(not(target_os = "linux"), path = "doctor_elsewhere.rs")]
 mod doctor;
+#[cfg(target_os = "linux")]
+mod follow;
+#[cfg(target_os = "linux")]
 mod front;
 mod help;
+mod man;
+#[cfg(target_os = "linux")]
 mod metrics;
 mod near;
 mod output;
+#[cfg(target_os = "linux")]
 mod outputs;
+#[cfg(target_os = "linux")]
+mod peers;
+#[cfg(target_os = "linux")]
+mod ports;
+mod plugin;
 pub mod prometheus;
 mod rbac;
 mod report;
 mod progress;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
 mod run;
+#[cfg(target_os = "linux")]
+mod secrecy;
+#[cfg(target_os = "linux")]
 mod size;
+mod version;
+#[cfg(target_os = "linux")]
 mod webhook;
 
 use std::{
@@ -28,7 +47,6 @@ use anyhow::Result;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use jiff::Timestamp;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag::register_conditional_shutdown,
@@ -45,6 +63,7 @@ use crate::{inert::Inert, when::When};
 #[derive(Debug, Parser)]
 #[command(
     version,
+    long_version = version::long(),
     about,
     arg_required_else_help = true,
     after_help = "\
@@ -91,17 +110,20 @@ Examples:
         /// The shell
         shell: Shell,
     },
+    /// Write the man pages, one for each command
+    Man(man::Args),
 }
 
 impl Cli {
-    /// What was typed. Ends the process where that is wrong, or where help is wanted.
-    pub fn of_arguments() -> Self {
-        let command = if env::args_os().any(|argument| argument == "-h") { help::brief(Self::command()) } else { Self::command() };
-        for sentence in near::misspelt(&command, env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
+    /// What was typed, by the name under which the program was started. Ends the process where that is wrong, or where help is wanted.
+    pub fn typed() -> Self {
+        let is_plugin = env::args_os().next().is_some_and(|program| plugin::is(&program));
+        let whole = if is_plugin { plugin::command() } else { Self::command() };
+        for sentence in near::misspelt(&Self::command(), env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
             eprintln!("kubewitness: {}", Inert(&sentence));
         }
-        let matches = command.get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let command = if env::args_os().any(|argument| argument == "-h") { help::brief(whole) } else { whole };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
     /// Starts logging, to stderr.
@@ -115,7 +137,8 @@ impl Cli {
 
     /// Runs the command.
     pub fn execute(self) -> Result<ExitCode> {
-        leave_no_core();
+        #[cfg(target_os = "linux")]
+        secrecy::leave_no_core();
         if !matches!(self.command, Command::Run(_)) {
             end_at_once_as_process_1();
         }
@@ -136,6 +159,7 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "kubewitness", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Man(args) => man::run(&args),
         }
     }
 }
@@ -173,14 +197,6 @@ fn end_at_once_as_process_1() {
         // Without it the command works, and only ends by itself.
         let _registered = register_conditional_shutdown(signal, 128 + signal, Arc::new(AtomicBool::new(true)));
     }
-}
-
-/// A crash leaves nothing of the memory on a disk: it holds credentials, the callers' commands, and for a moment the tokens of those who scrape.
-/// The limit is heeded where the kernel writes a file, the other where it hands the memory to a program.
-fn leave_no_core() {
-    // Both are always allowed to whoever makes them stricter; without them there is a core as there would be of any program.
-    let _limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let _hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 #[cfg(test)]

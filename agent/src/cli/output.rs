@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use rustix::termios::tcgetwinsize;
+use terminal_size::terminal_size_of;
 
 use crate::{judge::Severity, when::When};
 
@@ -46,8 +46,8 @@ pub(super) fn when() -> When {
 
 /// How many columns standard output has, where it is a terminal.
 pub(super) fn columns() -> Option<usize> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    let (width, _) = terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0)).filter(|columns| *columns > 0)
 }
 
 /// Writes to standard output. Whoever reads it may have seen enough.

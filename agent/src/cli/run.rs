@@ -9,11 +9,14 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
-    cluster::{ApiServerArgs, ApiServerPeerArgs, ClusterArgs},
+    cluster::{ApiServerArgs, ClusterArgs},
     coverage::CoverageArgs,
+    follow::follow,
     front::Front,
     metrics::MetricsArgs,
     outputs::OutputArgs,
+    peers::ApiServerPeerArgs,
+    ports::Ports,
 };
 use crate::{
     daemon::{Daemon, Options, now},
@@ -146,23 +149,6 @@ enum Commands {
     Redacted,
 }
 
-/// The kubelet's ports.
-#[derive(Clone, Copy, Debug, Parser)]
-pub(super) struct Ports {
-    /// The kubelet's port
-    #[arg(long, env = "KUBEWITNESS_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
-    kubelet_port: u16,
-    /// The kubelet's read-only port, where one is open
-    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_READ_ONLY_PORT", default_value_t = 10255, value_name = "PORT")]
-    read_only_port: u16,
-}
-
-impl Ports {
-    pub(super) fn watched(self) -> [u16; 2] {
-        [self.kubelet_port, self.read_only_port]
-    }
-}
-
 impl Args {
     /// What the machine must have for it.
     pub(super) fn of_machine(&self) -> machine::Wanted {
@@ -245,7 +231,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         },
     };
     let rbac = match args.rbac {
-        Switch::On => Some(args.cluster.follow()?),
+        Switch::On => Some(follow(args.cluster.options())?),
         Switch::Off => None,
     };
     let mut daemon = Daemon::start(options, rbac, |news| recorder.take(news))?;

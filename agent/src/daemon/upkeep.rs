@@ -9,12 +9,12 @@ use std::{
 };
 
 use kubewitness_wire::Counter;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Daemon, News, now};
 use crate::{
     exchange::ConnectionStep,
-    probe::{Counts, ProbeError},
+    probe::{Counts, ProbeError, give_back_code},
     selfcheck::{Check, Silence},
 };
 
@@ -22,12 +22,15 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(4);
 /// How often the whole machine is searched for kubelets whose start was not told: a record of it may be lost.
 const SEARCH: Duration = Duration::from_secs(60);
+/// How often code that is not used leaves the memory. What is used comes back in tenths of a millisecond.
+const GIVE_BACK: Duration = Duration::from_secs(30);
 
 /// What was found at the last look.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     looked: Instant,
     searched: Instant,
+    gave_back: Instant,
     lost_sockets: u64,
     silence: Silence,
 }
@@ -35,7 +38,7 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { looked: now, searched: now, lost_sockets: 0, silence: Silence::default() }
+        Self { looked: now, searched: now, gave_back: now, lost_sockets: 0, silence: Silence::default() }
     }
 
     /// A connection was opened or closed.
@@ -56,6 +59,7 @@ impl<F: FnMut(News)> Daemon<F> {
         self.look_at_probes(counts.of(Counter::Begun));
         self.look_at_sockets(counts.of(Counter::Transitions))?;
         self.search_again(counts.of(Counter::LostSocket));
+        self.give_back_memory();
         Ok(())
     }
 
@@ -110,5 +114,14 @@ impl<F: FnMut(News)> Daemon<F> {
         self.upkeep.lost_sockets = lost_sockets;
         self.upkeep.searched = Instant::now();
         self.search();
+    }
+    fn give_back_memory(&mut self) {
+        if self.upkeep.gave_back.elapsed() < GIVE_BACK {
+            return;
+        }
+        self.upkeep.gave_back = Instant::now();
+        if let Err(error) = give_back_code() {
+            debug!("code that is not used stays in memory: {error}");
+        }
     }
 }

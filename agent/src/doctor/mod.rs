@@ -5,7 +5,9 @@
 
 pub mod cluster;
 mod finding;
+#[cfg(target_os = "linux")]
 pub mod gate;
+#[cfg(target_os = "linux")]
 mod kubelet;
 #[cfg(target_os = "linux")]
 pub mod machine;
@@ -14,4 +16,5 @@ pub mod outputs;
 pub mod text;
 
 pub use finding::{Finding, Fix, Group, State};
+#[cfg(target_os = "linux")]
 pub use kubelet::Kubelet;

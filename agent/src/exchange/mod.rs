@@ -1,11 +1,10 @@
 //! From observations to exchanges: one request with its checks, the runtime's answer and its end. Pure: observations in, steps out.
 
 mod assemble;
-mod bounded;
+pub(crate) mod bounded;
 mod connections;
 
 pub use assemble::{Arrival, Exchanges, Part};
-pub(crate) use bounded::Bounded;
 pub use connections::{ConnectionId, ConnectionStep, Connections};
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{
     Clock, Outputs, Restraint, Weight,
-    audit::Auditor,
+    audit::{Auditor, Marks},
     bucket::Bucket,
     health::{Health, Readiness},
     metrics::{KubeletInfo, LostRecords, SilentConnection, Sites},
@@ -114,17 +114,14 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         if ruling == Ruling::Withhold {
             return self.health.metrics().event_withheld(verdict.judgement.access.kind());
         }
-        let mut event = self.auditor.event(verdict, self.clock);
-        if ruling == Ruling::Last {
-            event.mark_last();
-        }
         if let Some(policy) = &self.policy {
+            let event = self.auditor.event(verdict, self.clock);
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
                 return self.health.metrics().event_omitted(event.stage);
             }
-            event.mark_policy();
         }
-        event.write_line(&mut self.line);
+        let marks = Marks { policy: self.policy.is_some(), last: ruling == Ruling::Last };
+        self.auditor.write_line(verdict, self.clock, marks, &mut self.line);
         self.outputs.send(&self.line, verdict.cause(), Weight::of(verdict));
     }
 

@@ -12,6 +12,7 @@ use aya::{
     },
 };
 use kubewitness_wire as wire;
+use ring::digest::{SHA256, digest};
 use thiserror::Error;
 
 use crate::causes::in_one_line;
@@ -22,6 +23,12 @@ use super::{BtfError, NoWay, Rings, Way, kernel_log, kernel_log::KernelLog, kern
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
+
+/// SHA-256 of that object, in hex.
+pub fn programs_digest() -> String {
+    digest(&SHA256, OBJECT).as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const INITIAL_PIDNS: u64 = 0xefff_fffc;
 

@@ -20,7 +20,7 @@ pub struct Rings {
     priority: RingBuf<MapData>,
     routine: RingBuf<MapData>,
     sockets: RingBuf<MapData>,
-    /// Ends of connections that were read last time.
+    /// Ends of connections that wait for the requests before them.
     ends: Vec<Bytes>,
 }
 
@@ -46,34 +46,82 @@ impl Rings {
         Ok(fds[OWN..].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index).collect())
     }
 
-    /// Hands out what is there, at most `most` records of each ring, and returns how many there were.
+    /// Hands out what is there, at most `most` records of each ring of requests, and returns how many there were.
     ///
-    /// Connections come first, and they are read last: a connection that is older than a request is then always handed out before it.
-    /// Their ends wait until the requests were read once more, and come after them: no request is then left without its connection.
-    pub fn drain(&mut self, most: usize, mut take: impl FnMut(Bytes)) -> usize {
-        let mut requests = Vec::new();
-        for ring in [&mut self.priority, &mut self.routine] {
-            collect(ring, most, |record| requests.push(record));
-        }
-        let ended = std::mem::take(&mut self.ends);
-        let mut count = requests.len() + ended.len();
-        let ends = &mut self.ends;
-        collect(&mut self.sockets, most, |record| {
-            count += 1;
-            if is_end(&record) { ends.push(record) } else { take(record) }
-        });
-        requests.into_iter().chain(ended).for_each(take);
-        count
+    /// Connections come first, and they are read last, all of them: a connection that is older than a request is then always handed out before
+    /// it. Their ends wait until the rings of requests were read to their end after that, and come then: no request is left without its
+    /// connection.
+    pub fn drain(&mut self, most: usize, take: impl FnMut(Bytes)) -> usize {
+        let (mut requests, mut sockets) = (Vec::new(), Vec::new());
+        let is_read_up =
+            [&mut self.priority, &mut self.routine].into_iter().fold(true, |all, ring| all & collect(ring, most, &mut requests));
+        collect(&mut self.sockets, SOCKETS, &mut sockets);
+        hand_out(requests, is_read_up, sockets, &mut self.ends, take)
     }
+}
+
+/// More records than the ring of connections has room for: so many may come while it is read, and not endlessly many.
+const SOCKETS: usize = 4096;
+/// Ends that wait, at most: where requests come faster than they are read for as long as this, some may be told without their connection.
+const ENDS: usize = 16_384;
+
+fn hand_out(requests: Vec<Bytes>, is_read_up: bool, sockets: Vec<Bytes>, ends: &mut Vec<Bytes>, mut take: impl FnMut(Bytes)) -> usize {
+    let ended = if is_read_up || ends.len() > ENDS { std::mem::take(ends) } else { Vec::new() };
+    let count = requests.len() + ended.len() + sockets.len();
+    for record in sockets {
+        if is_end(&record) {
+            ends.push(record);
+        } else {
+            take(record);
+        }
+    }
+    requests.into_iter().chain(ended).for_each(take);
+    count
 }
 
 fn is_end(socket: &Bytes) -> bool {
     socket.get(offset_of!(Socket, event)) == Some(&(SocketEvent::Closed as u8))
 }
 
-fn collect(ring: &mut RingBuf<MapData>, most: usize, mut take: impl FnMut(Bytes)) {
+/// Whether it was read to its end: there was less than `most`.
+fn collect(ring: &mut RingBuf<MapData>, most: usize, records: &mut Vec<Bytes>) -> bool {
     for _ in 0..most {
-        let Some(item) = ring.next() else { return };
-        take(Bytes::copy_from_slice(&item));
+        let Some(item) = ring.next() else { return true };
+        records.push(Bytes::copy_from_slice(&item));
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(event: SocketEvent) -> Bytes {
+        let mut record = vec![0; size_of::<Socket>()];
+        record[offset_of!(Socket, event)] = event as u8;
+        record.into()
+    }
+
+    #[test]
+    fn connections_are_there_before_their_requests_and_until_the_last_of_them() {
+        let (request, opened, closed) = (Bytes::from_static(b"request"), socket(SocketEvent::Opened), socket(SocketEvent::Closed));
+        let mut ends = Vec::new();
+        let mut drain = |requests: usize, is_read_up: bool, sockets: &[&Bytes]| {
+            let mut taken = Vec::new();
+            let sockets = sockets.iter().map(|socket| Bytes::clone(socket)).collect();
+            let count = hand_out(vec![request.clone(); requests], is_read_up, sockets, &mut ends, |record| taken.push(record));
+            (count, taken)
+        };
+        let all = |records: &[&Bytes]| records.iter().map(|record| Bytes::clone(record)).collect::<Vec<_>>();
+        // All at once: a connection, more requests than are read at a time, and its end.
+        assert_eq!(drain(2, false, &[&closed, &opened]), (4, all(&[&opened, &request, &request])));
+        assert_eq!(drain(2, false, &[]), (2, all(&[&request, &request])));
+        assert_eq!(drain(1, true, &[]), (2, all(&[&request, &closed])));
+        assert_eq!(drain(0, true, &[]), (0, Vec::new()));
+        // Requests that come faster than they are read do not make the agent grow.
+        for _ in 0..=ENDS {
+            assert_eq!(drain(0, false, &[&closed]).1.len(), 0);
+        }
+        assert_eq!(drain(0, false, &[&closed]).1.len(), ENDS + 1);
     }
 }

@@ -7,7 +7,7 @@ use kubewitness_wire as wire;
 
 use super::decode::{DecodeError, Fields, SPAN, user};
 use crate::{
-    exchange::Bounded,
+    exchange::bounded::Bounded,
     observation::{SHARED_USERS, User},
 };
 

@@ -14,6 +14,10 @@ pub struct Release {
 }
 
 impl Release {
+    /// The oldest release whose kubelet is watched in the tests.
+    pub const OLDEST: Self = Self::new(1, 29);
+    /// The newest one.
+    pub const NEWEST: Self = Self::new(1, 37);
     /// Since this release `KubeletFineGrainedAuthz` is on unless it is turned off (KEP-2862).
     pub const FINE_GRAINED: Self = Self::new(1, 33);
     /// In this release `KubeletFineGrainedAuthz` can be turned on.
@@ -60,6 +64,14 @@ impl fmt::Display for Release {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_releases_that_are_named_are_those_of_the_testbed() {
+        let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/kubernetes")).unwrap();
+        let releases = folders.filter_map(|folder| Release::parse(folder.unwrap().file_name().to_str()?));
+        let releases: std::collections::BTreeSet<_> = releases.collect();
+        assert_eq!((releases.first(), releases.last()), (Some(&Release::OLDEST), Some(&Release::NEWEST)));
+    }
 
     #[test]
     fn versions_of_distributions() {

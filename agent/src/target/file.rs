@@ -7,13 +7,12 @@
 use std::{
     cell::{Cell, OnceCell},
     fs::File,
-    io,
+    io::{self, Read as _, Seek as _, SeekFrom},
     ops::Range,
-    os::unix::fs::FileExt as _,
     path::Path,
 };
 
-use super::find::FileId;
+use super::identity::FileId;
 use crate::gobin::{Pages, Refusal, Source};
 
 /// A file, and what was read of it.
@@ -65,12 +64,12 @@ impl ExecutableFile {
     }
 
     /// What it is known by.
-    pub(super) fn id(&self) -> FileId {
+    pub fn id(&self) -> FileId {
         self.id
     }
 
     /// Whether it is still what it was when it was opened.
-    pub(super) fn is_unchanged(&self) -> bool {
+    pub fn is_unchanged(&self) -> bool {
         self.file.metadata().is_ok_and(|meta| FileId::from(&meta) == self.id)
     }
 
@@ -82,8 +81,13 @@ impl ExecutableFile {
     fn fresh(&self, range: Range<u64>) -> Result<Box<[u8]>, Refusal> {
         spend(&self.kept, range.end - range.start, MAX_KEPT)?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(|_| Refusal::TooMuch)?];
-        self.file.read_exact_at(&mut bytes, range.start).map_err(|_| Refusal::Unreadable)?;
+        self.read(range.start, &mut bytes)?;
         Ok(bytes.into())
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Refusal> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(into)).map_err(|_| Refusal::Unreadable)
     }
 }
 
@@ -133,7 +137,7 @@ impl Pages for ExecutableFile {
             return Err(Refusal::TooMuch);
         }
         spend(&self.looked, into.len() as u64, MAX_LOOKED)?;
-        self.file.read_exact_at(into, offset).map_err(|_| Refusal::Unreadable)
+        self.read(offset, into)
     }
 }
 

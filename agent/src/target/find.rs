@@ -4,40 +4,13 @@ use std::{
     collections::{BTreeSet, HashSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use procfs::{
     net::TcpState,
     process::{FDTarget, Process, all_processes},
 };
-
-/// What a file is known by: a new inode or another size or time is another executable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FileId {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl FileId {
-    /// The identity of the file at a path.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self::from(&fs::metadata(path)?))
-    }
-
-    /// The identity of an open file.
-    pub(super) fn of_open(file: &fs::File) -> io::Result<Self> {
-        Ok(Self::from(&file.metadata()?))
-    }
-}
-
-impl From<&fs::Metadata> for FileId {
-    fn from(meta: &fs::Metadata) -> Self {
-        Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) }
-    }
-}
 
 /// The executable of a process, also if its path is in another mount namespace or was deleted.
 pub fn executable(pid: u32) -> PathBuf {

@@ -14,7 +14,8 @@ use thiserror::Error;
 use super::{
     executable,
     file::ExecutableFile,
-    find::{FileId, netns},
+    find::netns,
+    identity::FileId,
     plan::{Plan, PlanError, plan},
     presence::bare_sites,
 };

@@ -8,7 +8,7 @@ use crate::{
     exchange::Place,
     export::{
         Clock,
-        audit::{Auditor, Commands},
+        audit::{Auditor, Commands, Marks},
         metrics::Metrics,
     },
     inert::obeyed,
@@ -23,18 +23,25 @@ const LIMIT: usize = 8;
 ///
 /// # Panics
 ///
-/// If an event is not one line of JSON, or a line or the metrics hold something that a terminal obeys.
+/// If an event is not one line of JSON, or another one when it comes again, or a line or the metrics hold something that a terminal obeys.
 pub fn fuzz_entry(bytes: &[u8]) {
     let mut witness = Witness::new(Policy::new("node1"), LIMIT, 10250, 10255);
     let metrics = Metrics::new("node1", LIMIT).expect("metrics of a node");
     let auditors = [Commands::Full, Commands::Redacted].map(|commands| Auditor::new(Uuid::nil(), "node1", commands));
     let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
-    let take = |outcomes: Vec<Outcome>| {
+    let mut line = Vec::new();
+    let mut take = |outcomes: Vec<Outcome>| {
         for outcome in outcomes {
             let Outcome::Verdict(verdict) = outcome else { continue };
             metrics.record(&verdict);
             for auditor in &auditors {
-                check_line(&auditor.event(&verdict, clock).to_line());
+                let anew = auditor.event(&verdict, clock).to_line();
+                check_line(&anew);
+                // What comes again is made of what was kept: it must be the same.
+                for _ in 0..2 {
+                    auditor.write_line(&verdict, clock, Marks::default(), &mut line);
+                    assert!(line == anew, "{}", String::from_utf8_lossy(&line));
+                }
             }
         }
     };

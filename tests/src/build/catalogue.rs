@@ -217,6 +217,11 @@ pub fn helm() -> Recipe {
     Recipe { linker_flags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1".to_owned(), ..recipe }
 }
 
+/// How nfpm is made, which makes packages of Debian and of RPM from one description. 2.45.0 is the last whose modules the Go module proxy gives.
+pub fn nfpm() -> Recipe {
+    tool("nfpm", "github.com/goreleaser/nfpm/v2/cmd/nfpm".to_owned(), "nfpm", "2.45.0")
+}
+
 /// The programs of Prometheus 3.16.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrometheusProgram {
@@ -290,6 +295,7 @@ mod tests {
             (ContainerdProgram::Ctr.recipe(), "github.com/containerd/containerd/v2 v2.2.0"),
             (kube_proxy(), "k8s.io/kubernetes v1.36.3"),
             (helm(), "helm.sh/helm/v4 v4.3.1"),
+            (nfpm(), "github.com/goreleaser/nfpm/v2 v2.45.0"),
             (CniPlugin::PointToPoint.recipe(), "github.com/containernetworking/plugins v1.10.0"),
             (PrometheusProgram::Server.recipe(), "github.com/prometheus/prometheus v0.316.0"),
             (AlertmanagerProgram::Amtool.recipe(), "github.com/prometheus/alertmanager v0.31.1"),

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 pub use catalogue::{
     AlertmanagerProgram, CniPlugin, ContainerdProgram, KubernetesProgram, OwnProgram, PrometheusProgram, ServerProgram, audit_policy, etcd,
-    flood, helm, kube_proxy, multicall,
+    flood, helm, kube_proxy, multicall, nfpm,
 };
 pub use release::{Release, Shape};
 

@@ -48,15 +48,15 @@ pub(super) fn measure(options: &Options) -> Result<()> {
     }
     let is_whole = options.only.is_none() && !options.quick;
     for row in results.rows() {
-        if is_whole { TABLE.write(&row) } else { TABLE.print(&row) }
+        TABLE.put(&row, is_whole);
     }
     for promise in &promises {
-        if is_whole { PROMISES.write(&promise.cells()) } else { PROMISES.print(&promise.cells()) }
+        PROMISES.put(&promise.cells(), is_whole);
     }
     if is_whole {
         let machine = describe()?;
         for (what, value) in &machine {
-            MACHINE.write(&[*what, value]);
+            MACHINE.put(&[*what, value], true);
         }
         let document = json!({ "machine": machine.into_iter().collect::<std::collections::BTreeMap<_, _>>(), "rounds": options.rounds,
             "samples": results.document() });

@@ -22,6 +22,8 @@ pub(super) fn draw(file: &Path, curves: &[Curve]) -> Result<()> {
         let mut chart = ChartBuilder::on(&area)
             .caption(format!("{}: {}", curve.what, curve.unit), (FONT, 20))
             .margin(12)
+            // The label of the last point begins at it.
+            .margin_right(44)
             .x_label_area_size(32)
             .y_label_area_size(44)
             .build_cartesian_2d((least..most).log_scale(), 0.0..height)?;

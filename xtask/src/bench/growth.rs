@@ -71,13 +71,11 @@ pub(super) fn command(args: &[String]) -> Result<()> {
     let promise = step(&format!("bench: {minutes} minutes of all of them"), || endure(&bed, Duration::from_mins(minutes)))?;
     let is_whole = minutes == MINUTES;
     for row in curves.iter().flat_map(rows) {
-        if is_whole { TABLE.write(&row) } else { TABLE.print(&row) }
+        TABLE.put(&row, is_whole);
     }
+    PROMISES.put(&promise.cells(), is_whole);
     if is_whole {
-        PROMISES.write(&promise.cells());
         drawing::draw(&project::root().join(DRAWING), &curves)?;
-    } else {
-        PROMISES.print(&promise.cells());
     }
     ensure!(promise.is_kept(), "falls short: {}", promise.what);
     Ok(())

@@ -138,22 +138,13 @@ pub(crate) fn of_what_is_built() -> Result<()> {
 
 fn write(name: &str, archs: &[Arch]) -> Result<Made> {
     let target = project::root().join("target");
-    let licence = |file| read(&project::root().join(file));
-    let (apache, mit) = (licence("LICENSE-APACHE")?, licence("LICENSE-MIT")?);
     let date = date()?;
     let (mut archive, mut descriptors, mut images) = (Archive::default(), Vec::new(), Vec::new());
     // A Docker that knows no index takes the last one, and most of those are amd64.
     for arch in archs.iter().rev() {
         let binary = read(&target.join("release").join(arch.binary()))?;
         let crates = inventory::linked(*arch)?;
-        let licences = [
-            ("usr/share/licenses/kubewitness/LICENSE-APACHE", apache.clone()),
-            ("usr/share/licenses/kubewitness/LICENSE-MIT", mit.clone()),
-            (
-                "usr/share/licenses/kubewitness/THIRD-PARTY",
-                notices::notices(crates.values(), &build::Place::here()?.sources())?.into_bytes(),
-            ),
-        ];
+        let licences = licences(*arch)?;
         let layer = layer(&binary, &licences)?;
         let bytes = layer.blob().len();
         ensure!(
@@ -176,6 +167,13 @@ fn write(name: &str, archs: &[Arch]) -> Result<Made> {
     Ok(Made { name: name.to_owned(), digest: index.digest().to_owned(), archive: path, images })
 }
 
+/// The project's licences and those of the crates that are linked, by the names of their files.
+pub(crate) fn licences(arch: Arch) -> Result<Vec<(String, Vec<u8>)>> {
+    let own = |file: &str| Ok::<_, anyhow::Error>((file.to_owned(), read(&project::root().join(file))?));
+    let others = notices::notices(inventory::linked(arch)?.values(), &build::Place::here()?.sources())?;
+    Ok(vec![own("LICENSE-APACHE")?, own("LICENSE-MIT")?, ("THIRD-PARTY".to_owned(), others.into_bytes())])
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
@@ -187,7 +185,9 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The files of an image.
-fn layer(binary: &[u8], licences: &[(&str, Vec<u8>)]) -> Result<Layer> {
+fn layer(binary: &[u8], licences: &[(String, Vec<u8>)]) -> Result<Layer> {
+    let licences: Vec<(String, &[u8])> =
+        licences.iter().map(|(name, text)| (format!("usr/share/licenses/kubewitness/{name}"), &text[..])).collect();
     let mut entries = vec![
         Entry::Folder("usr"),
         Entry::Folder("usr/local"),
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_same_binary_gives_the_same_layer() {
         let make = |binary: &[u8]| {
-            let made = layer(binary, &[("usr/share/licence", b"text".to_vec())]).expect("made");
+            let made = layer(binary, &[("LICENCE".to_owned(), b"text".to_vec())]).expect("made");
             (made.blob().to_vec(), made.diff_id().to_owned())
         };
         assert_eq!(make(b"ELF"), make(b"ELF"));

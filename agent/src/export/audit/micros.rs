@@ -15,7 +15,7 @@ impl Serialize for Micros {
 
 impl Micros {
     /// Years have four digits from -9999 to 9999 (jiff); those before the year 0 no clock shows.
-    fn text(self) -> [u8; 27] {
+    pub(super) fn text(self) -> [u8; 27] {
         let time = Offset::UTC.to_datetime(self.0);
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         let fields = [

@@ -4,12 +4,14 @@ mod annotations;
 mod json;
 mod micros;
 mod people;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
 pub(super) use annotations::{caller, granted_by};
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use uuid::Uuid;
 use self::annotations::Annotations;
 use self::micros::Micros;
 use self::people::People;
+use self::repeats::Repeats;
 use super::Clock;
 use crate::judge::{Stage, Verdict};
 use crate::kubelet::{Endpoint, Subresource, redact_commands};
@@ -27,7 +30,7 @@ use crate::observation::{RequestId, Text, Timestamp};
 
 /// An event of `audit.k8s.io/v1` (k8s.io/apiserver/pkg/apis/audit/v1/types.go), as far as it is filled here.
 ///
-/// Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes. It borrows from the
+/// What differs from one request of a caller to the next comes first, at the same places in all lines: see [`Auditor::write_line`]. Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes. It borrows from the
 /// verdict what that holds: most events live no longer than it takes to write them down.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +40,8 @@ pub struct AuditEvent<'a> {
     level: &'static str,
     #[serde(rename = "auditID")]
     audit_id: Uuid,
+    request_received_timestamp: Micros,
+    stage_timestamp: Micros,
     pub(super) stage: AuditStage,
     #[serde(rename = "requestURI")]
     request_uri: Cow<'a, str>,
@@ -50,8 +55,6 @@ pub struct AuditEvent<'a> {
     pub(super) object_ref: ObjectReference<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_status: Option<Status>,
-    request_received_timestamp: Micros,
-    stage_timestamp: Micros,
     annotations: Annotations<'a>,
 }
 
@@ -125,12 +128,29 @@ pub struct Auditor {
     node: String,
     commands: Commands,
     people: People,
+    repeats: Repeats,
+}
+
+/// What an event says of itself beside what was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Other events were left out, so that nobody takes the events of this agent for all that was done.
+    pub policy: bool,
+    /// More refused requests of the same caller may follow within the minute and have no events.
+    pub last: bool,
+}
+
+/// What is another in every event.
+struct Instants {
+    audit_id: Uuid,
+    received: Micros,
+    stage: Micros,
 }
 
 impl Auditor {
     /// `namespace` is random for each run of the agent: `auditID`s are made from it and from the request's name. `node` is the name of this node.
     pub fn new(namespace: Uuid, node: impl Into<String>, commands: Commands) -> Self {
-        Self { namespace, node: node.into(), commands, people: People::default() }
+        Self { namespace, node: node.into(), commands, people: People::default(), repeats: Repeats::default() }
     }
 
     /// The event of a verdict.
@@ -139,13 +159,15 @@ impl Auditor {
         let request = exchange.request.as_ref();
         let check = exchange.checks.last();
         let verb = check.and_then(|check| check.verb.known()).unwrap_or(verdict.judgement.verb.as_str());
-        let begin = request.map_or_else(|| first_seen(verdict), |request| request.time);
+        let Instants { audit_id, received, stage } = self.instants(verdict, clock);
         AuditEvent {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
             level: "Metadata",
-            audit_id: self.audit_id(exchange.id, first_seen(verdict)),
-            stage: stage(verdict),
+            audit_id,
+            request_received_timestamp: received,
+            stage_timestamp: stage,
+            stage: audit_stage(verdict),
             request_uri: request.map_or_else(Cow::default, |request| self.uri(&request.uri)),
             verb,
             user: check.and_then(|check| self.people.written(&check.user)),
@@ -153,17 +175,39 @@ impl Auditor {
             user_agent: request.and_then(|request| request.user_agent.known()).unwrap_or_default(),
             object_ref: self.object_ref(verdict),
             response_status: verdict.judgement.status.map(|code| Status { metadata: Empty {}, code }),
-            request_received_timestamp: Micros(clock.wall(begin)),
-            stage_timestamp: Micros(clock.wall(verdict.at)),
             annotations: annotations::annotations(verdict, &self.node),
+        }
+    }
+
+    /// The same as one line of JSON, newline included, in the place of what is in `line`. No character that a terminal or a log viewer obeys
+    /// is in it.
+    pub fn write_line(&self, verdict: &Verdict, clock: Clock, marks: Marks, line: &mut Vec<u8>) {
+        self.repeats.write(verdict, marks, &self.instants(verdict, clock), line, |line| {
+            let mut event = self.event(verdict, clock);
+            event.mark(marks);
+            json::write_line(&event, line);
+        });
+    }
+
+    fn instants(&self, verdict: &Verdict, clock: Clock) -> Instants {
+        let first = first_seen(verdict);
+        let begin = verdict.exchange.request.as_ref().map_or(first, |request| request.time);
+        Instants {
+            audit_id: self.audit_id(verdict.exchange.id, first),
+            received: Micros(clock.wall(begin)),
+            stage: Micros(clock.wall(verdict.at)),
         }
     }
 
     /// The same for all stages of one request. A request whose begin was not seen is named by the first thing that was.
     fn audit_id(&self, id: RequestId, first: Timestamp) -> Uuid {
         let begin = id.begin.unwrap_or(first);
-        let name = [&id.tgid.to_be_bytes()[..], &id.goroutine.to_be_bytes(), &begin.0.to_be_bytes()].concat();
-        Uuid::new_v5(&self.namespace, &name)
+        let half = |number: u8| {
+            let mut hasher = DefaultHasher::new();
+            (self.namespace, number, id.tgid, id.goroutine, begin).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        Uuid::new_v8((half(0) << 64 | half(1)).to_be_bytes())
     }
 
     fn uri<'a>(&self, uri: &'a Text) -> Cow<'a, str> {
@@ -203,14 +247,13 @@ impl Auditor {
 }
 
 impl AuditEvent<'_> {
-    /// Says that other events were left out, so that nobody takes the events of this agent for all that was done.
-    pub(super) fn mark_policy(&mut self) {
-        self.annotations.insert(annotations::AUDIT_POLICY, "applied");
-    }
-
-    /// Says that more refused requests of the same caller may follow within the minute and have no events.
-    pub(super) fn mark_last(&mut self) {
-        self.annotations.insert(annotations::REFUSED_EVENTS, "withheld");
+    fn mark(&mut self, marks: Marks) {
+        if marks.policy {
+            self.annotations.insert(annotations::AUDIT_POLICY, "applied");
+        }
+        if marks.last {
+            self.annotations.insert(annotations::REFUSED_EVENTS, "withheld");
+        }
     }
 
     /// Whether something of the request was not seen.
@@ -218,20 +261,15 @@ impl AuditEvent<'_> {
         self.annotations.contains(annotations::COMPLETENESS)
     }
 
-    /// The event as one line of JSON, newline included. No character that a terminal or a log viewer obeys is in it.
+    /// The event as one line: see [`Auditor::write_line`].
     pub fn to_line(&self) -> Vec<u8> {
         let mut line = Vec::with_capacity(2048);
-        self.write_line(&mut line);
+        json::write_line(self, &mut line);
         line
-    }
-
-    /// The same, in the place of what is in `line`.
-    pub fn write_line(&self, line: &mut Vec<u8>) {
-        json::write_line(self, line);
     }
 }
 
-fn stage(verdict: &Verdict) -> AuditStage {
+fn audit_stage(verdict: &Verdict) -> AuditStage {
     let panicked = verdict.exchange.end.and_then(|end| end.panicked);
     match verdict.stage {
         Stage::Authorized | Stage::Answered | Stage::Lasting => AuditStage::ResponseStarted,

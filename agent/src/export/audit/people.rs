@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::json;
-use crate::exchange::Bounded;
+use crate::exchange::bounded::Bounded;
 use crate::observation::{Lookup, SHARED_USERS, SharedUser, Text, User};
 
 /// Bytes of JSON that are worth to be kept: many times what most users have. Longer ones are written each time, so that nobody fills the memory.

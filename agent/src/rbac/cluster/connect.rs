@@ -79,7 +79,7 @@ impl Connection {
     }
 
     /// A client for another server, with the same credentials.
-    pub(crate) async fn client_elsewhere(&self, elsewhere: &Elsewhere) -> Result<Client, ConnectError> {
+    pub async fn client_elsewhere(&self, elsewhere: &Elsewhere) -> Result<Client, ConnectError> {
         let _present = rustls::crypto::ring::default_provider().install_default();
         let (name, mut config) = self.config().await?;
         config.cluster_url = elsewhere.url.clone();

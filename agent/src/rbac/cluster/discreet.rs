@@ -8,7 +8,7 @@ use kube::config::KubeconfigError;
 use crate::causes::in_one_line;
 
 /// An error in one line, but for those that repeat a part of the kubeconfig, or what a command that gives credentials said.
-pub(crate) fn without_secrets(error: &(dyn Error + 'static)) -> String {
+pub fn without_secrets(error: &(dyn Error + 'static)) -> String {
     let mut cause = Some(error);
     while let Some(error) = cause {
         match error.downcast_ref() {

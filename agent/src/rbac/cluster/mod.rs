@@ -9,7 +9,7 @@ mod request;
 mod watch;
 
 pub use connect::{ConnectError, ConnectOptions, Connection, Elsewhere};
-pub(crate) use discreet::without_secrets;
+pub use discreet::without_secrets;
 pub use kubelet::PageError;
 pub use load::{Loaded, NodeVersion, load, load_and_tell};
 pub use own::{Right, Server};
