@@ -23,6 +23,8 @@ pub mod selfcheck;
 pub mod export;
 pub mod report;
 #[cfg(target_os = "linux")]
+pub mod watch;
+#[cfg(target_os = "linux")]
 pub mod daemon;
 pub mod doctor;
 pub mod cli;

@@ -45,11 +45,10 @@ fn request(record: &Bytes) -> u64 {
     u64::from_ne_bytes(record[32..40].try_into().unwrap())
 }
 
-/// Plays records, then the end of the kubelet, and gives the events without what a connection alone can tell.
-fn play(records: &[Bytes]) -> Vec<Value> {
+/// Plays records, then the end of the kubelet, and gives the events as lines.
+fn lines(records: &[Bytes], clock: Clock) -> Vec<Vec<u8>> {
     let mut witness = Witness::new(Policy::new("node1"), 1000, 10250, 10255);
     let auditor = Auditor::new(Uuid::nil(), "node1", Commands::Full);
-    let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
     let mut outcomes = Vec::new();
     for record in records {
         outcomes.extend(witness.take(record, |_| Place::Host).unwrap());
@@ -59,7 +58,12 @@ fn play(records: &[Bytes]) -> Vec<Value> {
         Outcome::Verdict(verdict) => Some(verdict),
         Outcome::Connection(_) | Outcome::Listening { .. } => None,
     });
-    let events = verdicts.map(|verdict| auditor.event(&verdict, clock).to_line());
+    verdicts.map(|verdict| auditor.event(&verdict, clock).to_line()).collect()
+}
+
+/// The same, without what a connection alone can tell.
+fn play(records: &[Bytes]) -> Vec<Value> {
+    let events = lines(records, Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH)).into_iter();
     events
         .map(|line| {
             let mut event: Value = serde_json::from_slice(&line).unwrap();
@@ -111,6 +115,18 @@ fn the_whole_trace_tells_what_was_done() {
         (("/containerLogs/default/web/main?tailLines=1", server), ("proxy-only", 200, "plain", "")),
     ]);
     assert_eq!(told, expected);
+}
+
+/// What `docs/start.md` has people look at. `UPDATE_DOCS=1 cargo test -p kubewitness --test trace sample` writes it anew.
+#[test]
+fn the_sample_is_current() {
+    let records = records();
+    let begin = records.iter().filter(|record| goroutine(record).is_some()).map(request).min().unwrap();
+    // A trace has no wall time: this one is given that of the commit which brought it.
+    let clock = Clock::new(Timestamp(begin), "2026-11-26T04:38:18Z".parse().unwrap());
+    let events = lines(&records, clock).concat();
+    let how = "cargo test -p kubewitness --test trace sample";
+    kubewitness_pages::generated::keep_file("docs/sample/events.jsonl", str::from_utf8(&events).unwrap(), how);
 }
 
 #[test]

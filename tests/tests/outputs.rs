@@ -1,5 +1,8 @@
 //! What comes out: findings in events and metrics, in time, in forms that others read.
 
+#[path = "outputs/watch.rs"]
+mod watch;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
@@ -34,6 +37,8 @@ fn outputs() {
             ("each finding is in its event and counted", findings),
             ("probing is told once", probing),
             ("the metrics are well formed and few", metrics_are_well_formed),
+            ("who watches sees what is written, and holds nobody up", watch::beside_an_agent),
+            ("who watches without an agent attaches to the kubelet", watch::without_an_agent),
         ],
     );
 }

@@ -6,6 +6,7 @@ mod arch;
 mod args;
 mod auditable;
 mod bench;
+mod book;
 mod build;
 mod cluster;
 mod consumption;
@@ -42,6 +43,7 @@ const COMMANDS: &[Command] = &[
     ("cluster", "a real one-node cluster in a network namespace of its own", cluster::run),
     ("demo", "the attack of the Kubernetes 1.36 announcement on a real kubelet, and what is seen of it", demo::command),
     ("bench", "measure what the documentation promises", bench::command),
+    ("book", "docs/ as a book in target/book", book::command),
     ("miri", "what reads bytes, run by an interpreter that sees undefined behaviour", miri::command),
     ("fuzz", "hostile input for everything that reads what others wrote", fuzz::command),
     ("matrix", "every kubelet, in every way that it is built, set up and run: the figures of docs/compatibility.md", matrix::command),
@@ -109,6 +111,7 @@ mod tests {
             &["demo", "--lunch"],
             &["demo", "--keep", "--down"],
             &["bench", "lunch"],
+            &["book", "--close"],
             &["fuzz", "--only", "lunch"],
             &["matrix", "--only"],
             &["test", "--only"],

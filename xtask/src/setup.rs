@@ -15,8 +15,8 @@ const HELP: &str = "\
 Usage: cargo xtask setup
 
 Puts in place, unless they are there: the project's Rust toolchain with rust-src, clippy, rustfmt and the musl targets (through
-rustup), bpf-linker and cargo-deny (through cargo, in ~/.cache/kubewitness/tools, or under KUBEWITNESS_CACHE). Says what else to install
-to build for arm64. The other commands do the part of this that they need, so there is seldom a reason to call it.
+rustup), bpf-linker, cargo-deny and mdBook (through cargo, in ~/.cache/kubewitness/tools, or under KUBEWITNESS_CACHE). Says what else to
+install to build for arm64. The other commands do the part of this that they need, so there is seldom a reason to call it.
 
 Examples:
   cargo xtask setup
@@ -42,7 +42,8 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 /// Whatever any command needs.
 pub(crate) fn all() -> Result<()> {
     for_build(&[Arch::Amd64])?;
-    install(&CARGO_DENY)
+    install(&CARGO_DENY)?;
+    install(&MDBOOK)
 }
 
 /// What building for these machines needs.
@@ -127,10 +128,25 @@ pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
     project::tool(CARGO_FUZZ.name)
 }
 
+/// For its search alone: it neither serves nor watches here.
+const MDBOOK: Tool = Tool {
+    name: "mdbook",
+    version: "0.5.4",
+    takes: "about 1 minute",
+    opt_level: "1",
+    arguments: &["--no-default-features", "--features", "search"],
+};
+
+/// mdBook.
+pub(crate) fn mdbook() -> Result<PathBuf> {
+    install(&MDBOOK)?;
+    project::tool(MDBOOK.name)
+}
+
 fn install(tool: &Tool) -> Result<()> {
     let &Tool { name, version, takes, opt_level, arguments } = tool;
     let installed = project::answer(Command::new(project::tool(name)?).arg("--version"));
-    if installed.is_ok_and(|said| said.split_whitespace().any(|word| word == version)) {
+    if installed.is_ok_and(|said| said.split_whitespace().any(|word| word.trim_start_matches('v') == version)) {
         return Ok(());
     }
     step(&format!("setup: {name} {version}, {takes}"), || {

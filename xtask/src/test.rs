@@ -10,12 +10,12 @@ use crate::arch::Arch;
 use crate::args::{self, Usage};
 use crate::progress::{note, seconds, step};
 use crate::project::{self, TOOLCHAIN};
-use crate::{build, image, setup};
+use crate::{book, build, image, setup};
 
 const HELP: &str = "\
 Usage: cargo xtask test [--long] [--only STEP]
 
-Runs the steps setup, fmt, build, clippy, doc, deny, unit and e2e, and stops at the first that fails.
+Runs the steps setup, fmt, build, clippy, doc, book, deny, unit and e2e, and stops at the first that fails.
 
 Options:
   --long       sixteen times the cases of every property, real kubelets of three releases instead of one, 10,000 questions to a
@@ -37,6 +37,7 @@ const STEPS: &[Step] = &[
     ("build", "the static binary", |_| build::all(Arch::Amd64)),
     ("clippy", "the lints, of the agent and of the kernel programs", |_| clippy()),
     ("doc", "the documentation of the code", |_| doc()),
+    ("book", "the pages in docs as a book, and every link in it", |_| book::build(false)),
     ("deny", "licences, sources and advisories of the dependencies", |_| deny()),
     ("unit", "the tests that need no root", unit),
     ("e2e", "the agent beside real kubelets; needs root", e2e),

@@ -32,7 +32,11 @@ mod run;
 mod secrecy;
 #[cfg(target_os = "linux")]
 mod size;
+#[cfg(target_os = "linux")]
+mod socket;
 mod version;
+#[cfg(target_os = "linux")]
+mod watch;
 #[cfg(target_os = "linux")]
 mod webhook;
 
@@ -79,22 +83,19 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What is logged to stderr, such as info or kubewitness=debug
-    #[arg(
-        long,
-        global = true,
-        hide_short_help = true,
-        env = "KUBEWITNESS_LOG",
-        default_value = "info",
-        value_name = "FILTER",
-        value_parser = filter
-    )]
-    log: EnvFilter,
+    ///
+    /// `info` if not given, `warn` by watch.
+    #[arg(long, global = true, hide_short_help = true, env = "KUBEWITNESS_LOG", value_name = "FILTER", value_parser = filter)]
+    log: Option<EnvFilter>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch the kubelet of this node: audit events, metrics, health
     Run(Box<run::Args>),
+    /// Show requests while they come, or from event files
+    #[cfg(target_os = "linux")]
+    Watch(Box<watch::Args>),
     /// Tell what this node lacks, and how its kubelet would be watched
     Doctor(Box<doctor::Args>),
     /// Tell who used the kubelet's API by which right, and what to do
@@ -114,6 +115,27 @@ Examples:
     Man(man::Args),
 }
 
+impl Command {
+    /// Whether it ends by itself when it is told to, and has something to put in order then.
+    const fn heeds_signals(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            #[cfg(target_os = "linux")]
+            Self::Watch(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What is logged where nobody says it.
+    const fn log_level(&self) -> &'static str {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Watch(_) => "warn",
+            _ => "info",
+        }
+    }
+}
+
 impl Cli {
     /// What was typed, by the name under which the program was started. Ends the process where that is wrong, or where help is wanted.
     pub fn typed() -> Self {
@@ -126,31 +148,49 @@ impl Cli {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
-    /// Starts logging, to stderr.
+    /// Ends the process for what no single flag of a command shows to be wrong.
+    fn wrong(command: &str, problem: impl fmt::Display) -> ! {
+        let mut whole = Self::command();
+        whole.build();
+        let error = whole.find_subcommand_mut(command).map(|command| command.error(ErrorKind::ArgumentConflict, &problem));
+        error.unwrap_or_else(|| Self::command().error(ErrorKind::ArgumentConflict, &problem)).exit()
+    }
+
+    /// Starts logging, to stderr; where that is a screen that is filled, as soon as it is not any more.
     pub fn log(&self) {
+        let filter = self.log.as_ref().map_or_else(|| self.command.log_level().to_owned(), ToString::to_string);
         // The client logs each failure; what follows the RBAC objects says it once. Who wants to read it asks for it after that.
-        let filter = EnvFilter::new(format!("kube_client=off,{}", self.log));
+        let filter = EnvFilter::new(format!("kube_client=off,{filter}"));
         let is_terminal = std::io::stderr().is_terminal();
         let clock = LogClock(if is_terminal { When::local() } else { When::Utc });
-        tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal).with_writer(std::io::stderr).init();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(clock).with_ansi(is_terminal);
+        #[cfg(target_os = "linux")]
+        if is_terminal && matches!(&self.command, Command::Watch(args) if args.fills_screen()) {
+            return log.with_writer(watch::Later::default).init();
+        }
+        log.with_writer(std::io::stderr).init();
     }
 
     /// Runs the command.
     pub fn execute(self) -> Result<ExitCode> {
         #[cfg(target_os = "linux")]
         secrecy::leave_no_core();
-        if !matches!(self.command, Command::Run(_)) {
+        if !self.command.heeds_signals() {
             end_at_once_as_process_1();
         }
         match self.command {
             Command::Run(args) => run::run(*args),
+            #[cfg(target_os = "linux")]
+            Command::Watch(args) => {
+                if let Some(problem) = args.problem() {
+                    Self::wrong("watch", problem);
+                }
+                watch::run(*args)
+            }
             Command::Doctor(args) => doctor::run(&args),
             Command::Report(args) => {
                 if let Some(problem) = args.problem() {
-                    let mut command = Self::command();
-                    command.build();
-                    let report = command.find_subcommand_mut("report").map(|report| report.error(ErrorKind::ArgumentConflict, problem));
-                    report.unwrap_or_else(|| command.error(ErrorKind::ArgumentConflict, problem)).exit();
+                    Self::wrong("report", problem);
                 }
                 report::run(*args)
             }
@@ -188,7 +228,7 @@ impl FormatTime for LogClock {
     }
 }
 
-/// The kernel spares the first process of a container all signals that it does not handle, Ctrl-C among them. `run` handles them itself.
+/// The kernel spares the first process of a container all signals that it does not handle, Ctrl-C among them. `run` and `watch` handle them themselves.
 fn end_at_once_as_process_1() {
     if std::process::id() != 1 {
         return;

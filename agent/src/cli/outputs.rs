@@ -16,6 +16,7 @@ use crate::{
         metrics::Metrics,
         policy::PolicyFile,
         sink::{Rotation, Sink, Target},
+        watchers::Watchers,
         webhook::{Options, Webhook},
     },
     rbac::cluster::ConnectOptions,
@@ -91,6 +92,7 @@ impl OutputArgs {
         pod_logs: &Path,
         cluster: ConnectOptions,
         metrics: &Metrics,
+        watchers: Watchers,
     ) -> Result<(Outputs, Option<Arc<PolicyFile>>, Renewal)> {
         let policy = self.audit_policy.as_deref().map(PolicyFile::open).transpose()?.map(Arc::new);
         let target = self.target();
@@ -104,7 +106,7 @@ impl OutputArgs {
             }
             Switch::Off => None,
         };
-        Ok((Outputs::new(lines, webhook, notices), policy, renewal))
+        Ok((Outputs::new(lines, watchers, webhook, notices), policy, renewal))
     }
 }
 

@@ -1,6 +1,12 @@
 //! `kubewitness run`: the daemon.
 
-use std::{os::fd::AsFd as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
@@ -17,6 +23,7 @@ use super::{
     outputs::OutputArgs,
     peers::ApiServerPeerArgs,
     ports::Ports,
+    socket::SocketArgs,
 };
 use crate::{
     daemon::{Daemon, Options, now},
@@ -25,6 +32,7 @@ use crate::{
         Attempts, Clock, Health, Recorder, Seen,
         audit::{self, Auditor},
         metrics::Metrics,
+        watchers::Watchers,
     },
     judge::Policy,
     probe::Counts,
@@ -67,6 +75,8 @@ reads the audit policy again."
 pub(super) struct Args {
     #[command(flatten, next_help_heading = "Events")]
     outputs: OutputArgs,
+    #[command(flatten, next_help_heading = "Events")]
+    socket: SocketArgs,
     /// Whether events hold the commands that callers ran
     #[arg(long, help_heading = "Events", env = "KUBEWITNESS_COMMANDS", default_value = "full", value_name = "HOW")]
     commands: Commands,
@@ -176,6 +186,7 @@ impl Args {
     pub(super) fn of_outputs(&self) -> outputs::Wanted {
         outputs::Wanted {
             events: self.outputs.target(),
+            socket: self.socket.path().map(Path::to_owned),
             policy: self.outputs.policy(),
             webhook: self.outputs.webhook(),
             metrics: self.metrics.address(),
@@ -191,8 +202,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let node = args.node_name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let metrics = Arc::new(Metrics::new(&node, args.max_identities).context("the metrics cannot be set up")?);
     let restraint = args.outputs.restraint();
-    let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics)?;
+    let watchers = Watchers::new(metrics.watch());
+    let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics, watchers.clone())?;
     let health = Arc::new(Health::new(metrics));
+    let _served = args.socket.serve(&watchers, Arc::clone(&health), &node);
     let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&health))?;
     let stop = front.open(door, renewal)?;
     let (seen, to_compare) = watch::channel(Seen::default());
@@ -245,6 +258,6 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_clock() -> Clock {
+pub(super) fn read_clock() -> Clock {
     Clock::new(now(), jiff::Timestamp::now())
 }

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,6 +31,8 @@ const GROUP: Group = Group::Outputs;
 pub struct Wanted {
     /// Where events go.
     pub events: Target,
+    /// Where those who watch meet the agent.
+    pub socket: Option<PathBuf>,
     /// Which become events.
     pub policy: Option<PathBuf>,
     /// Where they are sent.
@@ -57,6 +60,7 @@ pub async fn look(wanted: &Wanted) -> Found {
     let mut findings = vec![events(&wanted.events), policy(wanted.policy.as_deref())];
     let (port, agent) = metrics_port(wanted.metrics);
     findings.extend(webhook(wanted.webhook.as_ref(), agent.is_some()).await);
+    findings.push(socket(wanted.socket.as_deref()));
     findings.push(port);
     findings.push(readers(wanted));
     let (counts, told) = coverage(wanted.coverage.as_ref()).await;
@@ -138,6 +142,28 @@ fn space(what: &'static str, path: &Path, needed: Option<u64>) -> Finding {
             "let logrotate put the file aside, or set limits",
         )
         .fix(Fix::Flag("--events-max-size 100Mi --events-max-files 10".to_owned())),
+    }
+}
+
+/// An agent that runs has it, or its directory can be made.
+fn socket(path: Option<&Path>) -> Finding {
+    const WHAT: &str = "watch's socket";
+    let Some(path) = path else { return Finding::off(GROUP, WHAT, "none: watch attaches probes of its own") };
+    if UnixStream::connect(path).is_ok() {
+        return Finding::ok(GROUP, WHAT, format!("{}: an agent serves it", path.display()));
+    }
+    let there = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
+    match allowed(there) {
+        Ok(()) => Finding::ok(GROUP, WHAT, format!("{} can be made", path.display())),
+        Err(error) => Finding::warn(
+            GROUP,
+            WHAT,
+            format!("{} cannot be made: {error}; watch then attaches probes of its own, and all else works", path.display()),
+            "name a path in a directory that the agent may write to, or none",
+        )
+        .fix(Fix::Flag("--watch-socket PATH".to_owned()))
+        .fix(Fix::Flag("--watch-socket none".to_owned()))
+        .fix(Fix::Systemd("RuntimeDirectory=kubewitness".to_owned())),
     }
 }
 
@@ -329,6 +355,21 @@ mod tests {
         assert_eq!(found.state, State::Fail);
         assert!(found.detail.contains("No such file"), "{found:?}");
         assert_eq!(of(&folder, rotation).state, State::Fail);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_socket_is_served_or_can_be_made_or_cannot() {
+        let folder = std::env::temp_dir().join(format!("kubewitness-doctor-socket-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("below/watch.sock");
+        assert_eq!(socket(None).state, State::Off);
+        assert!(socket(Some(&path)).detail.ends_with("can be made"));
+        assert!(!folder.join("below").exists(), "looking makes nothing");
+        let path = folder.join("watch.sock");
+        let _agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(socket(Some(&path)).detail.ends_with("an agent serves it"));
+        assert_eq!(socket(Some(Path::new("/proc/none/watch.sock"))).state, State::Warn);
         fs::remove_dir_all(folder).unwrap();
     }
 

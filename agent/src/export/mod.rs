@@ -13,6 +13,7 @@ pub mod policy;
 mod recorder;
 mod restraint;
 pub mod sink;
+pub mod watchers;
 pub mod webhook;
 mod weight;
 

@@ -117,7 +117,13 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         if let Some(policy) = &self.policy {
             let event = self.auditor.event(verdict, self.clock);
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
-                return self.health.metrics().event_omitted(event.stage);
+                self.health.metrics().event_omitted(event.stage);
+                // It decides what is kept, not what is looked at.
+                if self.outputs.watchers().is_watched() {
+                    self.auditor.write_line(verdict, self.clock, Marks::default(), &mut self.line);
+                    self.outputs.watchers().send(&self.line, Weight::of(verdict));
+                }
+                return;
             }
         }
         let marks = Marks { policy: self.policy.is_some(), last: ruling == Ruling::Last };

@@ -101,6 +101,37 @@ impl Finding {
         }
     }
 
+    /// When it is raised, for the reference. Markdown.
+    pub const fn when(self) -> &'static str {
+        match self {
+            Self::UnloggedExec => {
+                "exec, attach, run or portForward executed by anyone but the API server, a caller who was not seen included"
+            }
+            Self::VerbBypass => {
+                "such a call authorized as `get` for an identity that by the RBAC objects has no `create` on `nodes/proxy`: it may read, and took a shell. Not raised where that is not known, or where another authorizer than RBAC let it in"
+            }
+            Self::StolenToken => {
+                "from this node: a token bound to another pod than the caller's, to a pod but used outside of one, or to another node"
+            }
+            Self::AnonymousAccess => "`system:anonymous` was allowed",
+            Self::Checkpoint => "a container was checkpointed by anyone but the API server",
+            Self::ApiServerImpostor => {
+                "the API server's identity from an address that is not one of `--apiserver-peer`. Without that flag it is never raised: nothing says where the API server calls from, and tunnels (konnectivity) end on other hosts"
+            }
+            Self::UnloggedLogRead => "`/containerLogs` or the host's `/logs/` was served to anyone but the API server",
+            Self::DebugAccess => "pprof or `/debug/flags/v` was served to anyone but the API server",
+            Self::ReadOnlyPort => "a request on the port without authentication",
+            Self::OutsideRbac => {
+                "allowed, and no RBAC rule explains it: the reason names no ClusterRoleBinding, or one that has not explained it for so long that the kubelet cannot remember its answer. Not for members of `system:masters` with an empty reason, nor where a rule would have allowed it too. While the RBAC objects are not known the reason alone counts"
+            }
+            Self::Probing => {
+                "the 20th 401 or 403 within a minute of one user, or of one address where nobody was recognised; once a minute for each"
+            }
+            Self::NodesProxyFallback => "allowed only because of the fallback",
+            Self::ExecAttempt => "exec, attach, run or portForward by anyone but the API server that was refused or failed",
+        }
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }

@@ -108,11 +108,11 @@ mod tests {
         let mut ends = Vec::new();
         let mut drain = |requests: usize, is_read_up: bool, sockets: &[&Bytes]| {
             let mut taken = Vec::new();
-            let sockets = sockets.iter().map(|socket| Bytes::clone(socket)).collect();
+            let sockets = sockets.iter().copied().cloned().collect();
             let count = hand_out(vec![request.clone(); requests], is_read_up, sockets, &mut ends, |record| taken.push(record));
             (count, taken)
         };
-        let all = |records: &[&Bytes]| records.iter().map(|record| Bytes::clone(record)).collect::<Vec<_>>();
+        let all = |records: &[&Bytes]| records.iter().copied().cloned().collect::<Vec<_>>();
         // All at once: a connection, more requests than are read at a time, and its end.
         assert_eq!(drain(2, false, &[&closed, &opened]), (4, all(&[&opened, &request, &request])));
         assert_eq!(drain(2, false, &[]), (2, all(&[&request, &request])));

@@ -44,7 +44,7 @@ pub enum EventsError {
 /// Reads events from files, directories (recursively, in the order of their names) and, for `-`, from stdin. Tells how far it has come
 /// every quarter of a mebibyte.
 pub fn read_events(paths: &[PathBuf], mut progress: impl FnMut(Progress) + Send) -> Result<Observed, EventsError> {
-    let sources: Vec<Source> = paths.iter().map(|path| sources(path)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    let sources = all_sources(paths)?;
     let total = sources.iter().map(Source::size).sum();
     let mut collector = Collector::new();
     let mut tell = |done| progress(Progress { done, total });
@@ -63,6 +63,38 @@ pub fn read_events(paths: &[PathBuf], mut progress: impl FnMut(Progress) + Send)
         }
     });
     Ok(collector.finish())
+}
+
+/// What comes next of the sources.
+pub(crate) enum Part<'a> {
+    /// Bytes of the one that is read.
+    Bytes(&'a [u8]),
+    /// It cannot be read on; its name.
+    Broken(String),
+    /// It is over.
+    End,
+}
+
+/// Hands on what [`read_events`] would read, in order and as soon as it is there, until `hand_on` wants no more.
+pub(crate) fn read_parts(paths: &[PathBuf], mut hand_on: impl FnMut(Part) -> bool) -> Result<(), EventsError> {
+    for source in &all_sources(paths)? {
+        let mut goes_on = true;
+        if let Ok(opened) = source.open() {
+            unpack(opened, Vec::new, |chunk, _| {
+                goes_on = match chunk {
+                    Ok(bytes) => hand_on(Part::Bytes(&bytes)),
+                    Err(Broken::Source | Broken::Packing) => hand_on(Part::Broken(source.name())),
+                };
+                goes_on
+            });
+        } else {
+            goes_on = hand_on(Part::Broken(source.name()));
+        }
+        if !goes_on || !hand_on(Part::End) {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 enum Source {
@@ -100,6 +132,10 @@ impl Source {
             Self::File { path, .. } | Self::Closed(path) => path.display().to_string().replace(char::is_control, "\u{fffd}"),
         }
     }
+}
+
+fn all_sources(paths: &[PathBuf]) -> Result<Vec<Source>, EventsError> {
+    Ok(paths.iter().map(|path| sources(path)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// What a path that was named stands for.

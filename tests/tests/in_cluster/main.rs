@@ -9,6 +9,7 @@ mod load;
 mod manifests;
 mod restrictions;
 mod rights;
+mod watch;
 
 use std::{
     fs,
@@ -43,6 +44,7 @@ fn in_cluster() {
         &[
             ("the API server takes every manifest", manifests::are_taken),
             ("the agent in its pod sees an attack from a pod", attack::is_seen),
+            ("who watches reads from the agent in its pod", watch::reads_from_the_agent),
             ("the restrictions are in force", restrictions::are_in_force),
             ("each right is for something, and its absence says so", rights::are_needed),
             ("64 MiB are enough", load::is_borne),

@@ -1,6 +1,7 @@
 //! The chart as helm renders it, without a cluster: what is committed in `deploy/manifests` is current, and no value makes the agent ask for
 //! more than `docs/permissions.md` says. Part of `cargo xtask test --only e2e`, because helm is built with Go.
 
+mod pages;
 mod reference;
 
 use std::collections::BTreeSet;

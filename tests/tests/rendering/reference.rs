@@ -7,14 +7,14 @@ use crate::chart;
 
 /// A value: its path, what the file says of it, and its default as it is written there.
 #[derive(Debug, PartialEq, Eq)]
-struct Value {
-    path: String,
+pub(crate) struct Value {
+    pub(crate) path: String,
     about: String,
     default: String,
 }
 
 /// Reads the values of which a comment begins with `# -- `; all that is under one is part of it. Everything else must be a parent.
-fn read(values: &str) -> Vec<Value> {
+pub(crate) fn read(values: &str) -> Vec<Value> {
     let mut found: Vec<Value> = Vec::new();
     let mut parents: Vec<(usize, String)> = Vec::new();
     let mut about: Option<String> = None;
@@ -63,20 +63,9 @@ fn table(values: &[Value]) -> String {
 /// `UPDATE_DOCS=1 cargo test -p kubewitness-tests --features e2e --test rendering` writes the table anew.
 #[test]
 fn the_readme_lists_every_value() {
-    let readme = chart().join("README.md");
-    let page = fs::read_to_string(&readme).expect("there is a README");
     let values = fs::read_to_string(chart().join("values.yaml")).expect("there are values");
-    let (before, rest) = page.split_once("<!-- values -->\n").expect("the README marks where the table begins");
-    let (current, after) = rest.split_once("<!-- end -->").expect("the README marks where the table ends");
-    let fresh = table(&read(&values));
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&readme, format!("{before}<!-- values -->\n{fresh}<!-- end -->{after}")).expect("the repository is writable");
-        return;
-    }
-    assert_eq!(
-        current, fresh,
-        "the chart's README is stale: UPDATE_DOCS=1 cargo test -p kubewitness-tests --features e2e --test rendering"
-    );
+    let how = "cargo test -p kubewitness-tests --features e2e --test rendering";
+    kubewitness_pages::generated::keep("deploy/helm/kubewitness/README.md", "values", &table(&read(&values)), how);
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod clients;
 mod events;
 mod in_cluster;
 mod interrupt;
+#[cfg(test)]
+mod picture;
 mod scenes;
 mod screen;
 

@@ -1,12 +1,15 @@
 //! A verdict as an event of the API server's own audit log, so that what reads that log reads ours.
 
 mod annotations;
+mod explained;
 mod json;
 mod micros;
 mod people;
 mod repeats;
 #[cfg(test)]
 mod tests;
+
+pub use explained::ANNOTATIONS;
 
 pub(super) use annotations::{caller, granted_by};
 

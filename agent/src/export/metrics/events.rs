@@ -61,6 +61,15 @@ pub struct WebhookMetrics {
     pub waiting_seconds: IntGauge,
 }
 
+/// What is counted of those who watch.
+#[derive(Clone, Debug)]
+pub struct WatchMetrics {
+    /// How many watch.
+    pub watching: IntGauge,
+    /// Events that were not shown to one of them.
+    pub lost: IntCounter,
+}
+
 /// The families that count events.
 pub(super) struct EventFigures {
     pub(super) omitted: IntCounterVec,
@@ -75,6 +84,7 @@ pub(super) struct EventFigures {
     requests: IntCounterVec,
     missing: IntCounterVec,
     latency: Histogram,
+    watch: WatchMetrics,
 }
 
 impl EventFigures {
@@ -131,6 +141,13 @@ impl EventFigures {
                 "Full files of events that were removed, with what was in them, since there were more than --events-max-files.",
                 &["sink"],
             )?,
+            watch: WatchMetrics {
+                watching: register.gauge("kubewitness_watchers", "How many read events from the agent at the moment, with kubewitness watch.")?,
+                lost: register.counter(
+                    "kubewitness_watch_events_lost_total",
+                    "Events that were not sent to somebody who watches, because they read too slowly; they are told how many. Other sinks have them.",
+                )?,
+            },
             latency: register.histogram(
                 "kubewitness_detection_latency_seconds",
                 "From the kernel's time of what led to an event (the check, the runtime's answer, the end of the request) to the event written.",
@@ -153,6 +170,11 @@ impl Metrics {
                 removed: self.events.files_removed.with_label_values(&[kind.as_str()]),
             },
         }
+    }
+
+    /// The figures of those who watch.
+    pub fn watch(&self) -> WatchMetrics {
+        self.events.watch.clone()
     }
 
     /// The audit policy left an event out.

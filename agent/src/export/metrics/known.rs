@@ -37,7 +37,7 @@ pub(super) fn create(metrics: &Metrics) {
         metrics.self_check_failed.with_label_values(&[check.as_str()]);
         metrics.self_check_mended.with_label_values(&[check.as_str()]);
     }
-    for class in [LostRecords::Routine, LostRecords::Priority] {
+    for class in LostRecords::RINGS {
         metrics.unseen.with_label_values(&[class.as_str()]);
     }
     for gap in Gap::ALL {

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
-pub use self::events::{Rotations, SinkKind, SinkMetrics, WebhookMetrics};
+pub use self::events::{Rotations, SinkKind, SinkMetrics, WatchMetrics, WebhookMetrics};
 pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 
 use self::events::EventFigures;
@@ -243,6 +243,16 @@ impl Metrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
+    /// All records that were lost so far.
+    pub fn all_records_lost(&self) -> u64 {
+        LostRecords::ALL.into_iter().map(|class| self.records_lost.with_label_values(&[class.as_str()]).get()).sum()
+    }
+
+    /// All requests so far of which nothing arrived.
+    pub fn all_requests_unseen(&self) -> u64 {
+        LostRecords::RINGS.into_iter().map(|class| self.unseen.with_label_values(&[class.as_str()]).get()).sum()
+    }
+
     /// A process is not believed.
     pub fn disbelieved(&self, why: &Disbelief) {
         self.disbelieved.with_label_values(&[why.kind()]).inc();
@@ -366,6 +376,9 @@ impl Sites {
 
 impl LostRecords {
     const ALL: [Self; 5] = [Self::Routine, Self::Priority, Self::Socket, Self::Contradicted, Self::Undecodable];
+
+    /// The rings of requests.
+    const RINGS: [Self; 2] = [Self::Routine, Self::Priority];
 
     const fn as_str(self) -> &'static str {
         match self {

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::exchange::Gap;
+use crate::export::audit::AuditStage;
 use crate::judge::testing::*;
-use crate::judge::{Judge, Policy, Verdict};
+use crate::judge::{Judge, Policy, Severity, Verdict};
+use crate::kubelet::{AccessKind, Endpoint, Transport, Verb};
 use crate::observation::Decision;
 
 fn metrics() -> Metrics {
@@ -218,17 +220,42 @@ fn names_follow_the_rules() {
     }
 }
 
-/// `UPDATE_DOCS=1 cargo test -p kubewitness metrics_reference` writes the table anew.
+/// `UPDATE_DOCS=1 cargo test -p kubewitness --lib metrics_reference` writes the tables anew.
 #[test]
 fn the_metrics_reference_is_current() {
-    const FROM: &str = "<!-- generated: the table below -->\n";
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let (head, table) = page.split_once(FROM).unwrap();
-    let current = metrics().reference();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(path, format!("{head}{FROM}{current}")).unwrap();
-    } else {
-        assert_eq!(table, current, "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test -p kubewitness metrics_reference");
+    let how = "cargo test -p kubewitness --lib metrics_reference";
+    kubewitness_pages::generated::keep("docs/metrics.md", "metrics", &metrics().reference(), how);
+    kubewitness_pages::generated::keep("docs/metrics.md", "labels", &labels(), how);
+}
+
+/// The closed sets that labels take their values from.
+fn labels() -> String {
+    fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+        words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
     }
+    let codes: BTreeSet<_> = (100..600).map(Some).chain([None]).map(code).collect();
+    let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"].map(Verb::of_method);
+    let transports = [Transport::Plain, Transport::WebSocket, Transport::Spdy, Transport::Unknown];
+    let rows = [
+        ("endpoint", "", words(Endpoint::ALL.iter().map(Endpoint::label))),
+        ("access", "", words(AccessKind::ALL.map(AccessKind::as_str))),
+        ("transport", "", words(transports.map(Transport::as_str))),
+        ("code", "", words(codes)),
+        ("verb", "", words(methods.map(Verb::label).into_iter().chain([Verb::Unknown.label()]))),
+        ("finding", "", words(Finding::ALL.map(Finding::id))),
+        ("severity", "", words(Severity::ALL.map(Severity::as_str))),
+        ("outcome", "unlogged execs", words(Finding::ALL.into_iter().filter_map(exec_outcome))),
+        ("reason", "incomplete requests", words(Gap::ALL.map(Gap::as_str))),
+        ("reason", "connections without a request", words(SilentConnection::ALL.map(SilentConnection::as_str))),
+        ("reason", "disbelieved processes", words(Disbelief::KINDS)),
+        ("class", "", words(LostRecords::ALL.map(LostRecords::as_str))),
+        ("check", "", words(Check::ALL.map(Check::as_str))),
+        ("stage", "", words(AuditStage::WRITTEN.map(AuditStage::as_str))),
+        ("sink", "", words([SinkKind::Stdout, SinkKind::File, SinkKind::Webhook, SinkKind::Kubernetes].map(SinkKind::as_str))),
+    ];
+    let row = |(label, of, values): (&str, &str, String)| {
+        let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
+        format!("| `{label}`{of} | {values} |\n")
+    };
+    format!("| label | values |\n|---|---|\n{}", rows.map(row).concat())
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use jiff::{SignedDuration, Timestamp};
-use memchr::memmem;
 
 use super::batch::{Batch, Room};
 use super::chunks::{Chunks, Piece};
 use super::line::{self, Event, Line, Stage};
 use super::notes::{Notes, Odd, Place};
 use super::people::{People, Person, TooMany};
+use super::pieces::pieces;
 use super::seen::{REMEMBERED, Seen};
 use super::spans::Spans;
 use crate::judge::{Finding, Findings};
@@ -78,9 +78,6 @@ const MOST_RUNNING: usize = 1_000_000;
 
 /// Events of a node are written in the order of their stages, those of both rings within a second of each other; log shippers add some.
 const TOLERATED: SignedDuration = SignedDuration::from_secs(10);
-
-/// Events that are looked for in one line that breaks off and goes on with another event, so that no line takes long.
-const PIECES: usize = 16;
 
 impl Default for Collector {
     fn default() -> Self {
@@ -167,29 +164,9 @@ impl Account {
 
     fn line(&mut self, read: &Line, line: &[u8]) {
         match read {
-            Line::Cut | Line::NotJson => self.pieces(line),
+            Line::Cut | Line::NotJson => pieces(line, |read, line| self.read(read, line)),
             _ => self.read(read, line),
         }
-    }
-
-    /// A writer that was killed in the middle of a line leaves its beginning, and the next one may go on right behind it.
-    fn pieces(&mut self, mut line: &[u8]) {
-        for _ in 0..PIECES {
-            let read = line::read(line);
-            let rest = match read {
-                Line::Cut | Line::NotJson => next_start(line),
-                _ => None,
-            };
-            let Some(at) = rest else { return self.read(&read, line) };
-            let (before, rest) = line.split_at(at);
-            match line::read(before) {
-                // What some loggers put before their lines.
-                Line::NotJson => (),
-                read => self.read(&read, before),
-            }
-            line = rest;
-        }
-        self.odd(Odd::CutLine);
     }
 
     fn read(&mut self, read: &Line, line: &[u8]) {
@@ -423,11 +400,6 @@ impl Account {
             notes: self.notes.told(sources),
         }
     }
-}
-
-/// Where the next event begins, behind the first byte.
-fn next_start(line: &[u8]) -> Option<usize> {
-    memmem::find(line.get(1..)?, line::START).map(|at| at + 1)
 }
 
 /// The verb that was authorized. An event has the same empty text for a method without a verb and for one that was not seen: only that of

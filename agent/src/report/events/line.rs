@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use super::plain;
-use crate::kubelet::Endpoint;
+use crate::kubelet::{Endpoint, PodTarget};
 
 /// What a line is.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box would be an allocation for each line")]
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Nothing but white space.
     Blank,
     /// An event of `audit.k8s.io`, whoever wrote it.
@@ -30,7 +30,7 @@ pub(super) enum Line<'a> {
 /// An event of the API server's audit log or of kubewitness (`k8s.io/apiserver/pkg/apis/audit/v1`), borrowed from its line.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Event<'a> {
+pub(crate) struct Event<'a> {
     #[serde(borrow)]
     pub(super) kind: Option<Word<'a>>,
     #[serde(borrow)]
@@ -51,6 +51,7 @@ pub(super) struct Event<'a> {
     pub(super) source_ips: Option<Words<'a>>,
     #[serde(borrow)]
     pub(super) object_ref: Option<ObjectRef<'a>>,
+    pub(super) response_status: Option<ResponseStatus>,
     #[serde(borrow)]
     pub(super) request_received_timestamp: Option<Word<'a>>,
     #[serde(borrow)]
@@ -60,17 +61,25 @@ pub(super) struct Event<'a> {
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
-pub(super) struct User<'a> {
+pub(crate) struct User<'a> {
     #[serde(borrow)]
     pub(super) username: Option<Word<'a>>,
     #[serde(borrow)]
     pub(super) groups: Option<Words<'a>>,
 }
 
+/// `meta/v1` `Status`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub(crate) struct ResponseStatus {
+    pub(super) code: Option<u32>,
+}
+
 #[derive(Debug, Default, PartialEq, Deserialize)]
-pub(super) struct ObjectRef<'a> {
+pub(crate) struct ObjectRef<'a> {
     #[serde(borrow)]
     pub(super) resource: Option<Word<'a>>,
+    #[serde(borrow)]
+    pub(super) namespace: Option<Word<'a>>,
     #[serde(borrow)]
     pub(super) name: Option<Word<'a>>,
     #[serde(borrow)]
@@ -78,7 +87,7 @@ pub(super) struct ObjectRef<'a> {
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
-pub(super) struct Annotations<'a> {
+pub(crate) struct Annotations<'a> {
     #[serde(borrow, rename = "kubewitness.dev/access")]
     pub(super) access: Option<Word<'a>>,
     #[serde(borrow, rename = "kubewitness.dev/endpoint")]
@@ -97,11 +106,11 @@ pub(super) struct Annotations<'a> {
 
 /// A string of the line itself, unless escapes make it another one. The wrapper lets it borrow inside of an `Option` or a `Vec` too.
 #[derive(Debug, PartialEq, Deserialize)]
-pub(super) struct Word<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(crate) struct Word<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// A list of strings.
 #[derive(Debug)]
-pub(super) enum Words<'a> {
+pub(crate) enum Words<'a> {
     /// As they are in JSON, brackets included, and without an escape or white space.
     Plain(&'a str),
     /// One by one.
@@ -110,7 +119,7 @@ pub(super) enum Words<'a> {
 
 /// How far the request had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// It has an answer, or was let in, and goes on.
     Started,
     /// It is over.
@@ -155,7 +164,7 @@ fn classify(line: &[u8], error: Category) -> Line<'_> {
 
 /// The line without what the container runtime puts before it in `/var/log/pods`: `2026-03-04T05:06:07.000000000Z stdout F `
 /// (k8s.io/cri-client/pkg/logs).
-fn without_prefix(line: &[u8]) -> &[u8] {
+pub(crate) fn without_prefix(line: &[u8]) -> &[u8] {
     if line.first().is_none_or(|first| !first.is_ascii_digit()) {
         return line;
     }
@@ -172,16 +181,16 @@ impl<'a> Event<'a> {
     }
 
     /// `kubewitness.dev/access`, which every event of kubewitness has and no other.
-    pub(super) fn access(&self) -> Option<&str> {
+    pub(crate) fn access(&self) -> Option<&str> {
         self.annotation(|annotations| annotations.access.as_ref())
     }
 
     /// `auditID`; empty if there is none.
-    pub(super) fn audit_id(&self) -> &str {
+    pub(crate) fn audit_id(&self) -> &str {
         word(self.audit_id.as_ref())
     }
 
-    pub(super) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         match word(self.stage.as_ref()) {
             "ResponseStarted" => Stage::Started,
             "ResponseComplete" | "Panic" => Stage::Ended,
@@ -197,22 +206,42 @@ impl<'a> Event<'a> {
         word(self.request_uri.as_ref())
     }
 
+    /// The name of whom the kubelet took the caller for; empty if for nobody.
+    pub(crate) fn user_name(&self) -> &str {
+        self.user.as_ref().map_or("", User::name)
+    }
+
+    /// The status of the answer, where there is one already.
+    pub(crate) fn code(&self) -> Option<u32> {
+        self.response_status?.code
+    }
+
+    /// The pod that it was about, with the container where the request target names one.
+    pub(crate) fn pod(&self) -> Option<PodTarget> {
+        if let Some(target) = endpoint_of(self.uri()).target() {
+            return Some(target.clone());
+        }
+        let object = self.object_ref.as_ref().filter(|object| word(object.resource.as_ref()) == "pods")?;
+        let (namespace, pod) = (word(object.namespace.as_ref()).to_owned(), word(object.name.as_ref()).to_owned());
+        Some(PodTarget { namespace, pod, uid: None, container: None })
+    }
+
     pub(super) fn source_ip(&self) -> &str {
         self.source_ips.as_ref().and_then(|ips| ips.iter().next()).unwrap_or_default()
     }
 
     /// When it was received; `None` if that cannot be read.
-    pub(super) fn received(&self) -> Option<Timestamp> {
+    pub(crate) fn received(&self) -> Option<Timestamp> {
         word(self.request_received_timestamp.as_ref()).parse().ok()
     }
 
     /// When it had come so far.
-    pub(super) fn at(&self) -> Option<Timestamp> {
+    pub(crate) fn at(&self) -> Option<Timestamp> {
         word(self.stage_timestamp.as_ref()).parse().ok()
     }
 
     /// The label of its endpoint: what the agent wrote, or what the request target means where an older agent wrote none.
-    pub(super) fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         self.annotation(|annotations| annotations.endpoint.as_ref()).unwrap_or_else(|| endpoint_of(self.uri()).label())
     }
 
@@ -226,7 +255,7 @@ impl<'a> Event<'a> {
     }
 
     /// The ids of its findings.
-    pub(super) fn findings(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn findings(&self) -> impl Iterator<Item = &str> {
         let ids = self.annotation(|annotations| annotations.findings.as_ref()).unwrap_or_default();
         ids.split(',').map(str::trim).filter(|id| !id.is_empty())
     }
@@ -237,7 +266,7 @@ impl<'a> Event<'a> {
     }
 
     /// Something of it was not seen.
-    pub(super) fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         self.annotation(|annotations| annotations.completeness.as_ref()).is_some()
     }
 

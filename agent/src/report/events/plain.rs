@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
-use super::line::{Annotations, Event, ObjectRef, User, Word, Words};
+use super::line::{Annotations, Event, ObjectRef, ResponseStatus, User, Word, Words};
 
 /// Reads a line, if it is plain.
 pub(super) fn read(line: &[u8]) -> Option<Event<'_>> {
@@ -26,6 +26,7 @@ pub(super) fn read(line: &[u8]) -> Option<Event<'_>> {
         "impersonatedUser" => once(&mut event.impersonated_user, scan.user()?),
         "sourceIPs" => once(&mut event.source_ips, scan.words()?),
         "objectRef" => once(&mut event.object_ref, scan.object_ref()?),
+        "responseStatus" => once(&mut event.response_status, scan.response_status()?),
         "requestReceivedTimestamp" => scan.word(&mut event.request_received_timestamp),
         "stageTimestamp" => scan.word(&mut event.stage_timestamp),
         "annotations" => once(&mut event.annotations, scan.annotations()?),
@@ -118,11 +119,21 @@ impl<'a> Scan<'a> {
         let mut object = ObjectRef::default();
         self.object(|scan, key| match key {
             "resource" => scan.word(&mut object.resource),
+            "namespace" => scan.word(&mut object.namespace),
             "name" => scan.word(&mut object.name),
             "subresource" => scan.word(&mut object.subresource),
             _ => scan.skip(DEPTH),
         })?;
         Some(object)
+    }
+
+    fn response_status(&mut self) -> Option<ResponseStatus> {
+        let mut status = ResponseStatus::default();
+        self.object(|scan, key| match key {
+            "code" => once(&mut status.code, scan.number()?),
+            _ => scan.skip(DEPTH),
+        })?;
+        Some(status)
     }
 
     fn annotations(&mut self) -> Option<Annotations<'a>> {
@@ -149,13 +160,22 @@ impl<'a> Scan<'a> {
             b'[' => self.array(|scan| scan.skip(deeper)),
             b't' => self.take("true"),
             b'f' => self.take("false"),
-            b'1'..=b'9' => {
-                self.rest = self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
-                // A fraction or an exponent is not plain.
-                matches!(self.peek(), Some(b',' | b'}' | b']')).then_some(())
-            }
+            b'1'..=b'9' => self.digits().map(drop),
             _ => None,
         }
+    }
+
+    /// A whole number that is not negative.
+    fn number(&mut self) -> Option<u32> {
+        matches!(self.peek()?, b'1'..=b'9').then(|| self.digits())??.parse().ok()
+    }
+
+    fn digits(&mut self) -> Option<&'a str> {
+        let after = self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        let digits = &self.rest[..self.rest.len() - after.len()];
+        self.rest = after;
+        // A fraction or an exponent is not plain.
+        matches!(self.peek(), Some(b',' | b'}' | b']')).then_some(digits)
     }
 
     /// A string in which quotation marks and backslashes may be escaped, as they are in the authorizer's reasons.
@@ -186,6 +206,11 @@ mod tests {
             (r#"{"x":"a\"b\\c","kind":"Event"}"#, true),
             (r#"{"x":[1,20,true,false,{"y":[]},{}],"verb":""}"#, true),
             (r#"{"user":{"username":"a","groups":["b","c"],"extra":{"k":["v"]}},"sourceIPs":[]}"#, true),
+            (r#"{"responseStatus":{"metadata":{},"code":200}}"#, true),
+            (r#"{"responseStatus":{"metadata":{}}}"#, true),
+            (r#"{"responseStatus":{"code":0}}"#, false),
+            (r#"{"responseStatus":{"code":4294967296}}"#, false),
+            (r#"{"responseStatus":{"code":"200"}}"#, false),
             (r#"{"kind":"a\"b"}"#, false),
             (r#"{"x":"\n"}"#, false),
             (r#"{"kind":null}"#, false),

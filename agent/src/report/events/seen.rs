@@ -14,7 +14,7 @@ pub const REMEMBERED: usize = (1 << 21) / 8 * 7;
 /// What was seen of the requests, by the hash of what names each. With 64 bits and a random seed, two requests out of four million share a
 /// hash once in two million runs, and nobody can choose them.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     now: HashMap<u64, Request, RandomState>,
     before: HashMap<u64, Request, RandomState>,
     hasher: RandomState,
@@ -25,9 +25,9 @@ pub(super) struct Seen {
 
 /// What was seen of a request.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Those that are counted.
-    pub(super) findings: Findings,
+    pub(crate) findings: Findings,
     /// Its end is counted.
     pub(super) ended: bool,
     /// Hashes of the times of its `ResponseStarted`s, of which it has at most two: let in, and known to run.
@@ -35,17 +35,17 @@ pub(super) struct Request {
 }
 
 impl Seen {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { now: HashMap::default(), before: HashMap::default(), hasher: RandomState::default(), limit: limit.max(1), forgot: false }
     }
 
     /// The short name of a request.
-    pub(super) fn key(&self, name: impl std::hash::Hash) -> u64 {
+    pub(crate) fn key(&self, name: impl std::hash::Hash) -> u64 {
         self.hasher.hash_one(name)
     }
 
     /// What was seen of a request so far.
-    pub(super) fn request(&mut self, key: u64) -> &mut Request {
+    pub(crate) fn request(&mut self, key: u64) -> &mut Request {
         if self.now.len() >= self.limit && !self.now.contains_key(&key) {
             self.forgot |= !self.before.is_empty();
             self.before = std::mem::take(&mut self.now);
@@ -62,12 +62,12 @@ impl Seen {
 
 impl Request {
     /// Notes its end; false if that was seen before.
-    pub(super) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         !std::mem::replace(&mut self.ended, true)
     }
 
     /// Notes a `ResponseStarted` of this hash; false if it was seen before.
-    pub(super) fn start(&mut self, hash: u64) -> bool {
+    pub(crate) fn start(&mut self, hash: u64) -> bool {
         // Zero is an empty place.
         let hash = (hash >> 32) as u32 | 1;
         if self.started.contains(&hash) {
@@ -80,7 +80,7 @@ impl Request {
     }
 
     /// Notes a finding; false if it was seen before.
-    pub(super) fn find(&mut self, finding: Finding) -> bool {
+    pub(crate) fn find(&mut self, finding: Finding) -> bool {
         let new = !self.findings.contains(finding);
         self.findings.insert(finding);
         new

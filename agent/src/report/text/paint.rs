@@ -33,12 +33,17 @@ impl Paint {
     }
 
     /// A severity.
-    pub(super) fn severity(self, severity: Severity, text: &str) -> String {
+    pub(crate) fn severity(self, severity: Severity, text: &str) -> String {
         match severity {
             Severity::Critical => self.with("1;31", text),
             Severity::Warning => self.with("33", text),
             Severity::Info => text.to_owned(),
         }
+    }
+
+    /// What is beside the matter.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.with("2", text)
     }
 
     fn with(self, code: &str, text: &str) -> String {
