@@ -21,6 +21,7 @@ use crate::{
     report::{
         Cluster, Note, Observed, Origin, Progress, Report,
         document::Document,
+        html::html,
         manifest::manifests,
         prometheus::observe,
         read_events,
@@ -36,6 +37,7 @@ Examples:
   kubectl logs -n kubewitness ds/kubewitness | kubewitness report -
   kubewitness report --prometheus https://prometheus.example --window 30d --rbac cluster
   kubewitness report events.jsonl.zst audit.log.gz --rbac-from rbac.yaml
+  kubewitness report events.jsonl --rbac cluster -o html > report.html
   kubewitness report events.jsonl --rbac cluster -o yaml > roles.yaml && kubectl apply --dry-run=server -f roles.yaml
 
 Name the API server's audit log among the files to tell who goes through its nodes/proxy.
@@ -90,6 +92,8 @@ enum Output {
     Json,
     /// The recommended roles and bindings alone
     Yaml,
+    /// A page for a browser, in one file
+    Html,
 }
 
 impl Args {
@@ -120,6 +124,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         }
         Output::Json => Document::of(&report).json()?,
         Output::Yaml => manifests(&report),
+        Output::Html => html(&report, Timestamp::now()),
     })?;
     Ok(args.fail_on.status(report.gravest()))
 }

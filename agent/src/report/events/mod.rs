@@ -6,6 +6,7 @@
 mod batch;
 mod chunks;
 mod collect;
+mod course;
 mod fuzz;
 mod line;
 mod notes;
@@ -13,6 +14,7 @@ mod people;
 mod plain;
 mod seen;
 mod spans;
+mod writing;
 #[cfg(test)]
 mod tests;
 
