@@ -32,7 +32,7 @@ fn of_one(place: usize, replacement: &Replacement) -> Markup {
                 span class={ "chip s-" (verdict.id()) } { (explained::verdict(verdict)) } " "
                 span.aside { (requests(replacement.basis.requests)) " let in" }
             }
-            p.verdict { (sentences::verdict(replacement)) ". " (shown(&sentences::rests_on(replacement))) }
+            p { (sentences::verdict(replacement)) ". " (shown(&sentences::rests_on(replacement))) }
             @if !replacement.kept.is_empty() { (why_not(replacement)) }
             @if let Some(role) = &replacement.role { (instead(replacement, role)) }
             @if !replacement.diff.is_empty() { (rights(replacement)) }

@@ -1,7 +1,7 @@
 //! The report as one page for a browser: no network, no file beside it, and nothing in it that was not in the [`Report`].
 //!
-//! What callers chose is made inert ([`parts::shown`]) and then escaped by the template. The page forbids itself whatever it does not need
-//! ([`policy`]). It works without its script, which only folds, searches, sorts and copies.
+//! What callers chose is made inert (`parts::shown`) and then escaped by the template. The page forbids itself whatever it does not need
+//! (`policy`). It works without its script, which only folds, searches, sorts and copies.
 
 mod chart;
 mod coverage;
