@@ -30,7 +30,11 @@ const PARTS: &[Part] = &[
         what: "the agent is blinded: probes, tracepoint, loop, and the kubelet's own counters",
         targets: &["selfcheck"],
     },
-    Part { name: "hostile", what: "impostors, injection, crafted executables, the agent's own port, secrets", targets: &["hostile"] },
+    Part {
+        name: "hostile",
+        what: "impostors, injection, crafted executables, the agent's own port, secrets, the report's page in a browser",
+        targets: &["hostile", "page"],
+    },
     Part {
         name: "floods",
         what: "10,000 execs under a flood, what overflows, what is refused, what is never the same twice",

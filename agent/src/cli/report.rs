@@ -15,6 +15,7 @@ use super::{
 use crate::report::{
     Cluster, Note, Observed, Origin, Progress, Report,
     document::Document,
+    html::html,
     manifest::manifests,
     prometheus::observe_and_tell,
     read_events,
@@ -40,6 +41,9 @@ Examples:
 
   # packed files, and RBAC objects from manifests
   kubewitness report events.jsonl.zst audit.log.gz --rbac-from rbac.yaml
+
+  # a page for the browser
+  kubewitness report events.jsonl --rbac cluster -o html > report.html
 
   # the recommended roles
   kubewitness report events.jsonl --rbac cluster -o yaml > roles.yaml
@@ -99,6 +103,8 @@ enum Output {
     Json,
     /// The recommended roles and bindings alone
     Yaml,
+    /// A page for a browser, in one file
+    Html,
 }
 
 impl Args {
@@ -131,6 +137,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         }
         Output::Json => Document::of(&report).json()?,
         Output::Yaml => manifests(&report),
+        Output::Html => html(&report, Timestamp::now()),
     })?;
     Ok(args.fail_on.status(report.gravest()))
 }

@@ -1,11 +1,14 @@
 //! The report for programs: JSON whose fields are documented in `docs/report.md` and stay as they are within a version.
 
+mod course;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use serde_json::Error;
+use serde_json::{Error, Value};
 
+use self::course::{Migration, Timeline};
 use super::{Caveat, Change, Example, Holder, HolderKind, Line, NewRule, Replacement, Report, Seen, Step, Way, Who, text::sentences};
 use crate::inert::obeyed;
 use crate::rbac::Subject;
@@ -27,6 +30,9 @@ pub struct Document {
     /// `null` without RBAC objects.
     holders: Option<Vec<HolderOf>>,
     replacements: Vec<ReplacementOf>,
+    migration: Migration,
+    /// `null` where the source does not tell it.
+    timeline: Option<Timeline>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,6 +108,8 @@ struct ExampleOf {
     request: String,
     #[serde(rename = "sourceIP")]
     source_ip: String,
+    /// The event itself; `null` where it is not kept.
+    event: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -317,6 +325,8 @@ impl Document {
                 .collect(),
             holders: report.holders.as_ref().map(|holders| holders.iter().map(holder).collect()),
             replacements: report.replacements.iter().map(replacement).collect(),
+            migration: Migration::of(report),
+            timeline: report.timeline.as_ref().map(Timeline::of),
         }
     }
 }
@@ -481,8 +491,9 @@ fn remarks(caveats: &[Caveat]) -> Vec<Remark> {
 }
 
 fn example(example: &Example) -> ExampleOf {
-    let Example { time, node, audit_id, request, source_ip } = example.clone();
-    ExampleOf { time, node, audit_id, request, source_ip }
+    let Example { time, node, audit_id, request, source_ip, event } = example.clone();
+    let event = event.and_then(|written| serde_json::from_str(&written.json).ok());
+    ExampleOf { time, node, audit_id, request, source_ip, event }
 }
 
 impl From<&Who> for Identity {

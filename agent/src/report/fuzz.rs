@@ -1,6 +1,8 @@
 //! What the fuzz targets of this module have in common: whatever was observed, what is told of it is harmless.
 
-use super::{Cluster, Observed, Origin, Report, document::Document, manifest::manifests, text};
+use jiff::Timestamp;
+
+use super::{Cluster, Observed, Origin, Report, document::Document, html::html, manifest::manifests, text};
 use crate::{inert::obeyed, judge::Policy, rbac::Snapshot, when::When};
 
 /// Tells of it in every form, with and without the objects of a cluster.
@@ -16,7 +18,8 @@ pub(super) fn check(observed: &Observed) {
         let report = Report::new(observed, &origin, cluster);
         let json = Document::of(&report).json().expect("the report is JSON");
         assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
-        for told in [text::text(&report, 80, text::Paint::Plain, &When::Utc), json, manifests(&report)] {
+        let text = text::text(&report, 80, text::Paint::Plain, &When::Utc);
+        for told in [text, json, manifests(&report), html(&report, Timestamp::UNIX_EPOCH)] {
             assert!(!told.contains(|character| character != '\n' && obeyed(character)), "{told:?}");
         }
     }

@@ -90,7 +90,8 @@ fn rule(f: &mut fmt::Formatter<'_>, resources: &[String], verbs: &[&str], nodes:
     writeln!(f, "  verbs: {}", list(verbs))
 }
 
-struct BindingManifest<'a>(&'a NewRole);
+/// The binding to a role.
+pub(super) struct BindingManifest<'a>(pub(super) &'a NewRole);
 
 impl fmt::Display for BindingManifest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! From what was seen to what to do: who used which endpoint and which right, what was wrong, and the role that would be enough.
 //!
 //! Pure but for the sources, [`read_events`] and [`prometheus`]: they give an [`Observed`], which goes in with the RBAC objects, where they
-//! are known, and a [`Report`] comes out; [`text`], [`document`] and [`manifest`] write it.
+//! are known, and a [`Report`] comes out; [`text`](mod@text), [`html`](mod@html), [`document`] and [`manifest`] write it.
 
 mod advice;
 mod caller;
@@ -12,7 +12,9 @@ mod events;
 mod files;
 mod fuzz;
 mod grants;
+pub mod html;
 pub mod manifest;
+mod migration;
 mod names;
 mod observed;
 pub mod prometheus;
@@ -26,6 +28,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod timeline;
 mod upgrade;
 mod words;
 
@@ -40,12 +43,14 @@ pub(crate) use events::{Event, Heard, Lines, Seen as SeenRequests, Stage};
 pub use files::{EventsError, Progress, read_events};
 pub(crate) use files::{Part, read_parts};
 pub use grants::{Holder, HolderKind, Seen};
-pub use observed::{Example, Found, IdentitySeen, NodeSeen, Note, Observed, Use, Who};
+pub use migration::Migration;
+pub use observed::{Example, Found, IdentitySeen, NodeSeen, Note, Observed, Use, Who, Written};
 pub use proof::Proof;
 pub use release::Release;
 pub use replacement::{Basis, Kept, Replacement, Verdict};
 pub use rights::{NewRole, NewRule};
 pub use steps::{Action, Step};
+pub use timeline::{ByAccess, Timeline};
 pub use upgrade::Upgrade;
 
 use crate::judge::{Finding, Severity};
@@ -89,6 +94,10 @@ pub struct Report {
     pub holders: Option<Vec<Holder>>,
     /// For each identity that holds or used `nodes/proxy` what would be enough.
     pub replacements: Vec<Replacement>,
+    /// How far the identities are from doing without `nodes/proxy`.
+    pub migration: Migration,
+    /// How everybody but the API server came in over time; `None` where the source does not tell it.
+    pub timeline: Option<Timeline>,
 }
 
 impl Report {
@@ -101,7 +110,12 @@ impl Report {
         let mut findings: Vec<_> = observed.findings.iter().map(|((finding, who), found)| (*finding, who.clone(), found.clone())).collect();
         findings.sort_by_key(|(finding, _, found)| (std::cmp::Reverse(finding.severity()), std::cmp::Reverse(found.count)));
         let replacements = replacement::replacements(observed, origin, cluster, &coverage, holders.as_deref());
-        Self { coverage, matrix: observed.uses.clone(), findings, holders, replacements }
+        let migration = Migration::of(observed, origin, &replacements);
+        let mut timeline = observed.timeline.clone();
+        if let Some(timeline) = &mut timeline {
+            timeline.identities.retain(|who, _| !matches!(who, Who::User(user) if origin.is_api_server(user)));
+        }
+        Self { coverage, matrix: observed.uses.clone(), findings, holders, replacements, migration, timeline }
     }
 
     /// The gravest of the findings.

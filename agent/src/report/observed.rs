@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Timeline;
 use crate::{
     judge::Finding,
     kubelet::{AccessKind, Endpoint, Verb},
@@ -23,6 +24,8 @@ pub struct Observed {
     pub findings: BTreeMap<(Finding, Who), Found>,
     /// The nodes that anything is known of, by name.
     pub nodes: BTreeMap<String, NodeSeen>,
+    /// How requests came in over time; `None` where the source does not tell it.
+    pub timeline: Option<Timeline>,
     /// What the input was like: what was left out, and what makes it incomplete. Each is shown to the reader.
     pub notes: Vec<Note>,
 }
@@ -86,6 +89,17 @@ pub struct Example {
     pub request: String,
     /// The caller's address.
     pub source_ip: String,
+    /// The event itself; `None` where it was too long, or where there was no room for more of them.
+    pub event: Option<Written>,
+}
+
+/// An event as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Written {
+    /// `stageTimestamp`: of the stages of a request that show a finding, the last one tells most.
+    pub at: Option<Timestamp>,
+    /// The event as JSON, in one line.
+    pub json: String,
 }
 
 /// What is known of a node.

@@ -56,6 +56,7 @@ impl Scene {
             audit_id: "0c1d6a51-0000-4000-8000-000000000001".to_owned(),
             request: "GET /exec/default/web/main?command=id".to_owned(),
             source_ip: "10.0.0.7".to_owned(),
+            event: None,
         };
         self.0.findings.insert((finding, Who::User(user.to_owned())), Found { count, examples: vec![example] });
         self

@@ -7,12 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::batch::{Batch, Room};
 use super::chunks::{Chunks, Piece};
+use super::course::Course;
 use super::line::{self, Event, Line, Stage};
 use super::notes::{Notes, Odd, Place};
 use super::people::{People, Person, TooMany};
 use super::pieces::pieces;
 use super::seen::{REMEMBERED, Seen};
 use super::spans::Spans;
+use super::writing::Writing;
 use crate::judge::{Finding, Findings};
 use crate::kubelet::{AccessKind, Endpoint, Verb};
 use crate::report::{Example, Found, NodeSeen, Observed, Use};
@@ -42,6 +44,8 @@ struct Account {
     node_numbers: HashMap<String, usize, RandomState>,
     nodes: Vec<Node>,
     times: Spans,
+    course: Course,
+    writing: Writing,
     notes: Notes,
 }
 
@@ -103,6 +107,8 @@ impl Collector {
             node_numbers: HashMap::default(),
             nodes: Vec::new(),
             times: Spans::default(),
+            course: Course::new(),
+            writing: Writing::default(),
             notes: Notes::default(),
         };
         Self { sources: Vec::new(), chunks: Chunks::default(), account }
@@ -202,7 +208,7 @@ impl Account {
         if self.seen.forgot && !forgot {
             self.odd(Odd::DuplicatesForgotten);
         }
-        self.findings(event, key, person, received);
+        self.findings(event, line, key, person, received);
         if !is_new {
             return self.odd(Odd::Duplicate);
         }
@@ -217,6 +223,9 @@ impl Account {
         if ended {
             let counted = Counted { person, endpoint: self.endpoint(event), access: self.access(access), verb: verb(event) };
             *self.uses.entry(counted).or_default() += 1;
+            if let Some(received) = received {
+                self.course.add(person, received, counted.access);
+            }
         }
     }
 
@@ -240,18 +249,18 @@ impl Account {
         }
     }
 
-    /// Counts those that no other stage of the request showed.
-    fn findings(&mut self, event: &Event, key: u64, person: Person, received: Option<Timestamp>) {
+    /// Counts those that no other stage of the request showed, and keeps the events that show the first of them.
+    fn findings(&mut self, event: &Event, line: &[u8], key: u64, person: Person, received: Option<Timestamp>) {
         if event.findings().next().is_none() {
             return;
         }
-        let mut raised = Findings::default();
+        let (mut raised, mut again) = (Findings::default(), Findings::default());
         let mut unknown = false;
         let request = self.seen.request(key);
         for id in event.findings() {
             match Finding::parse(id) {
                 Some(finding) if request.find(finding) => raised.insert(finding),
-                Some(_) => (),
+                Some(finding) => again.insert(finding),
                 None => unknown = true,
             }
         }
@@ -267,14 +276,23 @@ impl Account {
             let found = self.findings.entry((finding, person)).or_default();
             found.count += 1;
             let Some(time) = received else { continue };
-            let example = |event: &Event| Example {
+            let writing = &mut self.writing;
+            let example = || Example {
                 time,
                 node: event.node().unwrap_or_default().to_owned(),
                 audit_id: event.audit_id().to_owned(),
                 request: format!("{} {}", event.verb(), event.uri()).trim().to_owned(),
                 source_ip: event.source_ip().to_owned(),
+                event: writing.keep(line, event.at()),
             };
-            keep_first(&mut found.examples, time, event.audit_id(), || example(event));
+            let dropped = keep_first(&mut found.examples, time, event.audit_id(), example);
+            self.writing.drop(dropped.and_then(|example| example.event).as_ref());
+        }
+        for finding in again.iter() {
+            let examples = self.findings.get_mut(&(finding, person)).map_or(&mut [][..], |found| &mut found.examples[..]);
+            if let Some(example) = examples.iter_mut().find(|example| example.audit_id == event.audit_id()) {
+                self.writing.keep_later(&mut example.event, line, event.at());
+            }
         }
         let attempted = all.contains(Finding::ExecAttempt) && !raised.contains(Finding::ExecAttempt);
         if raised.contains(Finding::UnloggedExec) && attempted {
@@ -286,7 +304,11 @@ impl Account {
     fn take_back(&mut self, finding: Finding, person: Person, audit_id: &str) {
         let Some(found) = self.findings.get_mut(&(finding, person)) else { return };
         found.count = found.count.saturating_sub(1);
-        found.examples.retain(|example| example.audit_id != audit_id);
+        found.examples.retain(|example| {
+            let stays = example.audit_id != audit_id;
+            self.writing.drop(example.event.as_ref().filter(|_| !stays));
+            stays
+        });
         if found.count == 0 {
             self.findings.remove(&(finding, person));
         }
@@ -396,6 +418,7 @@ impl Account {
             uses: self.uses.into_iter().map(used).collect(),
             findings: self.findings.into_iter().map(|((finding, person), found)| ((finding, people.who(person).clone()), found)).collect(),
             nodes: names.iter().cloned().zip(self.nodes.into_iter().map(node)).collect(),
+            timeline: window.map(|window| self.course.told(window, people)),
             identities: self.people.told(&names),
             notes: self.notes.told(sources),
         }
@@ -411,11 +434,12 @@ fn verb(event: &Event) -> Verb {
     }
 }
 
-/// Keeps the first few by time, whatever the order in which they come.
-fn keep_first(examples: &mut Vec<Example>, time: Timestamp, audit_id: &str, example: impl FnOnce() -> Example) {
+/// Keeps the first few by time, whatever the order in which they come. Gives back the one that there is no room for any more.
+fn keep_first(examples: &mut Vec<Example>, time: Timestamp, audit_id: &str, example: impl FnOnce() -> Example) -> Option<Example> {
     let at = examples.partition_point(|kept| (kept.time, kept.audit_id.as_str()) < (time, audit_id));
-    if at < EXAMPLES {
-        examples.insert(at, example());
-        examples.truncate(EXAMPLES);
+    if at >= EXAMPLES {
+        return None;
     }
+    examples.insert(at, example());
+    if examples.len() > EXAMPLES { examples.pop() } else { None }
 }

@@ -150,6 +150,16 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
     }
 }
 
+/// The event of a line as JSON in one line, without white space; `None` if it is none or longer than `most` bytes.
+pub(super) fn json(line: &[u8], most: usize) -> Option<String> {
+    let line = without_prefix(line.trim_ascii());
+    if line.len() > most {
+        return None;
+    }
+    let json = serde_json::from_slice::<serde_json::Value>(line).ok()?.to_string();
+    (json.len() <= most).then_some(json)
+}
+
 fn classify(line: &[u8], error: Category) -> Line<'_> {
     match error {
         Category::Eof => Line::Cut,

@@ -6,6 +6,7 @@
 mod batch;
 mod chunks;
 mod collect;
+mod course;
 mod fuzz;
 mod line;
 mod lines;
@@ -15,6 +16,7 @@ mod pieces;
 mod plain;
 mod seen;
 mod spans;
+mod writing;
 #[cfg(test)]
 mod tests;
 

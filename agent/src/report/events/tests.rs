@@ -14,7 +14,7 @@ use crate::judge::{Finding, Judge, Policy};
 use crate::kubelet::{AccessKind, Endpoint, MetricsPage, Verb};
 use crate::observation::{Decision, Timestamp};
 use crate::report::files::turns::{Item, in_turns};
-use crate::report::{IdentitySeen, Observed, Use, Who};
+use crate::report::{ByAccess, IdentitySeen, Observed, Use, Who};
 
 fn observed(text: impl AsRef<[u8]>) -> Observed {
     observed_of(&[text])
@@ -160,6 +160,44 @@ fn the_first_examples_are_kept_whatever_the_order() {
     let [ahead, back] = [lines, turned].map(|lines| observed(lines.concat()).findings.remove(&(Finding::UnloggedExec, user())).unwrap());
     assert_eq!((ahead.count, ahead.examples.len()), (19, 5));
     assert_eq!(ahead, back);
+}
+
+#[test]
+fn an_example_holds_its_event_in_the_last_stage_that_shows_the_finding() {
+    let [begun, running, over] = exec(1);
+    for lines in [[&begun, &running, &over], [&over, &running, &begun], [&running, &begun, &over]] {
+        let seen = observed(lines.map(Vec::as_slice).concat());
+        let example = &seen.findings[&(Finding::UnloggedExec, user())].examples[0];
+        let event: Value = serde_json::from_str(&example.event.as_ref().unwrap().json).unwrap();
+        assert_eq!(event, serde_json::from_slice::<Value>(&over).unwrap());
+    }
+    let mut long = event(pods());
+    long["requestURI"] = format!("/pods?{}", "x".repeat(20_000)).into();
+    let seen = observed(long.to_string());
+    assert_eq!(seen.findings[&(Finding::NodesProxyFallback, user())].examples[0].event, None);
+}
+
+#[test]
+fn requests_are_told_over_time() {
+    let at = |time: &str, access: &str, goroutine: u64| {
+        let mut event = event(pods().goroutine(goroutine));
+        event["requestReceivedTimestamp"] = time.into();
+        event["stageTimestamp"] = time.into();
+        event["annotations"]["kubewitness.dev/access"] = access.into();
+        format!("{event}\n")
+    };
+    let lines = [
+        at("2026-03-04T05:06:07Z", "fallback", 1),
+        at("2026-03-04T05:06:07Z", "fallback", 1),
+        at("2026-03-04T07:00:00Z", "fine-grained", 2),
+        at("2026-03-04T07:00:01Z", "proxy-only", 3),
+        // A clock that was wrong.
+        at("1999-03-04T07:00:01Z", "fallback", 4),
+    ];
+    let timeline = observed(lines.concat()).timeline.unwrap();
+    assert_eq!((timeline.from, timeline.step.as_secs(), timeline.steps), ("2026-03-04T05:05:00Z".parse().unwrap(), 300, 24));
+    let counts = [(0, ByAccess { fallback: 1, ..ByAccess::default() }), (23, ByAccess { finer: 1, proxy_only: 1, ..ByAccess::default() })];
+    assert_eq!(timeline.identities, [(user(), counts.into())].into());
 }
 
 #[test]

@@ -6,11 +6,11 @@ pub(crate) mod sentences;
 
 use self::layout::{Table, paragraph};
 pub use self::paint::Paint;
+use self::sentences::{by, times, who};
 use super::manifest::Before;
 use super::words::{counted, some};
-use super::{Change, Example, Holder, HolderKind, Replacement, Report, Seen, Verdict, Way, Who};
+use super::{Change, Example, Holder, HolderKind, Replacement, Report, Verdict};
 use crate::inert::Inert;
-use crate::rbac::Subject;
 use crate::when::When;
 
 /// The report in lines of this many columns, or more where a word is longer. Nothing in it is obeyed by a terminal but the colours.
@@ -56,7 +56,7 @@ impl Page<'_> {
         for (finding, who, found) in &report.findings {
             let severity = finding.severity();
             let word = format!("{:<8}", severity.as_str());
-            let line = format!("{} {} {}", finding.id(), name(who), counted(found.count, "request"));
+            let line = format!("{} {} {}", finding.id(), self::who(who), counted(found.count, "request"));
             for (index, line) in paragraph(&line, 12, 2, self.width).into_iter().enumerate() {
                 let line = if index == 0 { format!("  {}  {}", self.paint.severity(severity, &word), line.trim_start()) } else { line };
                 self.line(&line);
@@ -77,7 +77,7 @@ impl Page<'_> {
                 "unknown" => "?",
                 label => label,
             };
-            vec![name(&seen.who), seen.endpoint.label().to_owned(), seen.access.as_str().to_owned(), verb.to_owned(), count.to_string()]
+            vec![who(&seen.who), seen.endpoint.label().to_owned(), seen.access.as_str().to_owned(), verb.to_owned(), count.to_string()]
         };
         let head = [("IDENTITY", false), ("ENDPOINT", false), ("ACCESS", false), ("VERB", false), ("REQUESTS", true)];
         self.table(&Table { head: &head, rows: report.matrix.iter().map(row).collect() });
@@ -251,31 +251,8 @@ impl Page<'_> {
     }
 }
 
-fn by(way: &Way, new: Option<&str>) -> String {
-    if Some(&*way.binding) == new {
-        return "the new role".to_owned();
-    }
-    format!("{} ({} rule {})", way.binding, way.role, way.rule + 1)
-}
-
-fn name(who: &Who) -> String {
-    match who {
-        Who::User(user) => sentences::subject(&Subject::of_username(user)),
-        Who::Others => "(others)".to_owned(),
-        Who::Nobody => "(nobody)".to_owned(),
-    }
-}
-
-fn times(seen: Seen) -> String {
-    match seen {
-        Seen::Times(count) => count.to_string(),
-        Seen::Never => "never".to_owned(),
-        Seen::Unknown => "?".to_owned(),
-    }
-}
-
 fn example(example: &Example, when: &When) -> String {
-    let Example { time, node, audit_id, request, source_ip } = example;
+    let Example { time, node, audit_id, request, source_ip, .. } = example;
     let mut shown: String = request.chars().take(LONGEST_REQUEST).collect();
     if shown.len() < request.len() {
         shown.push('…');

@@ -1,9 +1,9 @@
-//! What the report says in words, wherever it says it: in the terminal and in the comments of manifests.
+//! What the report says in words, wherever it says it: in the terminal, in the comments of manifests and on the page.
 
 use crate::rbac::Subject;
 use crate::report::coverage::length;
 use crate::report::words::{Span, counted, some};
-use crate::report::{Action, Coverage, Kept, Proof, Release, Replacement, Step, Upgrade, Verdict};
+use crate::report::{Action, Coverage, Kept, Proof, Release, Replacement, Seen, Step, Upgrade, Verdict, Way, Who};
 use crate::when::When;
 
 /// What was read.
@@ -131,6 +131,32 @@ pub(crate) fn subject(subject: &Subject) -> String {
         Some((namespace, name)) => format!("sa {namespace}/{name}"),
         None => format!("{} {}", subject.kind.as_str().to_lowercase(), subject.name),
     }
+}
+
+/// A caller.
+pub(crate) fn who(who: &Who) -> String {
+    match who {
+        Who::User(user) => subject(&Subject::of_username(user)),
+        Who::Others => "(others)".to_owned(),
+        Who::Nobody => "(nobody)".to_owned(),
+    }
+}
+
+/// How often something was seen.
+pub(crate) fn times(seen: Seen) -> String {
+    match seen {
+        Seen::Times(count) => count.to_string(),
+        Seen::Never => "never".to_owned(),
+        Seen::Unknown => "?".to_owned(),
+    }
+}
+
+/// By what a caller has a right; `new` is the name of the new role.
+pub(crate) fn by(way: &Way, new: Option<&str>) -> String {
+    if Some(&*way.binding) == new {
+        return "the new role".to_owned();
+    }
+    format!("{} ({} rule {})", way.binding, way.role, way.rule + 1)
 }
 
 /// Places count from 1 for people.
