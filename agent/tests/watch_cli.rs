@@ -67,6 +67,12 @@ impl Events {
     }
 }
 
+/// What ends it.
+enum End {
+    Keys(&'static [u8]),
+    Signal(Signal),
+}
+
 /// A terminal with something in it.
 struct Pty {
     controller: OwnedFd,
@@ -199,15 +205,13 @@ fn a_terminal_has_colours_unless_somebody_wants_none() {
 #[test]
 fn the_terminal_is_left_as_it_was_found() {
     let file = Events::new("screen");
-    let press = |keys: &'static [u8]| move |pty: &Pty, _: &Child| pty.press(keys);
-    let signal = |signal| move |_: &Pty, child: &Child| kill_process(Pid::from_child(child), signal).unwrap();
-    let ways: [(&str, Box<dyn Fn(&Pty, &Child)>); 6] = [
-        ("q", Box::new(press(b"q"))),
-        ("Esc", Box::new(press(b"\x1b"))),
-        ("Ctrl-C", Box::new(press(b"\x03"))),
-        ("SIGINT", Box::new(signal(Signal::INT))),
-        ("SIGTERM", Box::new(signal(Signal::TERM))),
-        ("SIGHUP", Box::new(signal(Signal::HUP))),
+    let ways = [
+        ("q", End::Keys(b"q")),
+        ("Esc", End::Keys(b"\x1b")),
+        ("Ctrl-C", End::Keys(b"\x03")),
+        ("SIGINT", End::Signal(Signal::INT)),
+        ("SIGTERM", End::Signal(Signal::TERM)),
+        ("SIGHUP", End::Signal(Signal::HUP)),
     ];
     for (name, end) in ways {
         let mut pty = Pty::new();
@@ -217,7 +221,10 @@ fn the_terminal_is_left_as_it_was_found() {
         let child = pty.spawn(command);
         pty.until("jane");
         assert_ne!(pty.modes(), before, "{name}: keys come one by one");
-        end(&pty, &child);
+        match end {
+            End::Keys(keys) => pty.press(keys),
+            End::Signal(signal) => kill_process(Pid::from_child(&child), signal).unwrap(),
+        }
         assert!(ended(child).success(), "{name}");
         pty.until(LEAVES);
         pty.until(CURSOR);
