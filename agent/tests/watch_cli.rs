@@ -67,6 +67,12 @@ impl Events {
     }
 }
 
+/// What ends it.
+enum End {
+    Keys(&'static [u8]),
+    Signal(Signal),
+}
+
 /// A terminal with something in it.
 struct Pty {
     controller: OwnedFd,
@@ -196,19 +202,13 @@ fn a_terminal_has_colours_unless_somebody_wants_none() {
     }
 }
 
-/// How a screen ends.
-enum End {
-    Key(&'static [u8]),
-    Signal(Signal),
-}
-
 #[test]
 fn the_terminal_is_left_as_it_was_found() {
     let file = Events::new("screen");
     let ways = [
-        ("q", End::Key(b"q")),
-        ("Esc", End::Key(b"\x1b")),
-        ("Ctrl-C", End::Key(b"\x03")),
+        ("q", End::Keys(b"q")),
+        ("Esc", End::Keys(b"\x1b")),
+        ("Ctrl-C", End::Keys(b"\x03")),
         ("SIGINT", End::Signal(Signal::INT)),
         ("SIGTERM", End::Signal(Signal::TERM)),
         ("SIGHUP", End::Signal(Signal::HUP)),
@@ -222,7 +222,7 @@ fn the_terminal_is_left_as_it_was_found() {
         pty.until("jane");
         assert_ne!(pty.modes(), before, "{name}: keys come one by one");
         match end {
-            End::Key(keys) => pty.press(keys),
+            End::Keys(keys) => pty.press(keys),
             End::Signal(signal) => kill_process(Pid::from_child(&child), signal).unwrap(),
         }
         assert!(ended(child).success(), "{name}");

@@ -199,7 +199,58 @@ fn fine_grained(version: &str) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KubeletInfo, Status, fine_grained, kubelets};
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::export::audit::Commands;
+    use crate::export::metrics::Metrics;
+    use crate::export::watchers::{Tell, Watchers};
+    use crate::judge::testing::{NODE, request};
+    use crate::judge::{Judge, Policy};
+    use crate::observation::{Decision, Timestamp};
+
+    #[test]
+    fn those_who_watch_see_also_what_the_audit_policy_leaves_out() {
+        let file = std::env::temp_dir().join(format!("kubewitness-recorder-{}.yaml", std::process::id()));
+        std::fs::write(&file, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: None\n").unwrap();
+        let policy = Some(Arc::new(PolicyFile::open(&file).unwrap()));
+        std::fs::remove_file(&file).unwrap();
+        let health = Arc::new(Health::new(Arc::new(Metrics::new(NODE, 10).unwrap())));
+        let watchers = Watchers::new(health.metrics().watch());
+        let read_clock = || Clock::new(Timestamp(0), "2026-03-04T05:06:07Z".parse().unwrap());
+        let mut recorder = Recorder {
+            health: Arc::clone(&health),
+            auditor: Auditor::new(Uuid::nil(), NODE, Commands::Full),
+            restraint: Restraint::new(0),
+            policy,
+            outputs: Outputs::to_watchers(watchers.clone()),
+            seen: watch::channel(Seen::default()).0,
+            clock: read_clock(),
+            read_clock,
+            counts: Counts::default(),
+            attempts: Attempts::default(),
+            line: Vec::new(),
+            is_clock_read: false,
+        };
+        let verdict = || {
+            let exchange = request("GET", "/healthz").check("healthz", Decision::Allow).seen();
+            News::Verdict(Box::new(Judge::new(Policy::new(NODE), 8).ended(exchange)))
+        };
+        recorder.take(verdict());
+        assert!(recorder.line.is_empty(), "nobody watches, and nothing is written");
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let tell: Tell = Arc::new(move || crate::export::watchers::Status::of(&health, NODE));
+        watchers.admit(theirs, &tell).unwrap();
+        recorder.take(verdict());
+        recorder.take(News::Pause);
+        ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let event = BufReader::new(ours).lines().map(Result::unwrap).find(|line| line.starts_with("{\"kind\":\"Event\""));
+        assert!(event.is_some_and(|event| event.contains("/healthz")));
+    }
 
     #[test]
     fn a_kubelet_that_cannot_be_watched_is_told() {

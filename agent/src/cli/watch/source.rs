@@ -96,7 +96,9 @@ impl Opened {
             }
             Self::Agent(mut stream, socket) => {
                 while drain(stream, hand_on)? && hand_on(News::End) {
-                    hand_on(News::Told("the agent ended; this goes on when it is back".to_owned()));
+                    hand_on(News::Told(
+                        "the agent ended, or this was too slow for it: what happens until it is back is not shown".to_owned(),
+                    ));
                     stream = loop {
                         thread::sleep(AGAIN);
                         if let Some(stream) = connect(&socket)? {

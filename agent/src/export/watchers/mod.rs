@@ -28,6 +28,8 @@ use super::{Health, Readiness, Weight};
 pub(crate) const MOST: usize = 8;
 /// How often each is told how the agent is; a watcher that is gone is noticed by that too.
 const STATUS: Duration = Duration::from_secs(2);
+/// Who reads nothing for so long, although there is something, is let go: their place is for others. `watch` comes back when it can.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long somebody who is refused may take to read why.
 const REFUSAL: Duration = Duration::from_secs(1);
 /// After the system gave no connection it is not asked again for so long.
@@ -44,6 +46,7 @@ struct Shared {
     inside: Mutex<Inside>,
     changed: Condvar,
     metrics: WatchMetrics,
+    patience: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +69,11 @@ pub type Tell = Arc<dyn Fn() -> Status + Send + Sync>;
 impl Watchers {
     /// Nobody watches yet.
     pub fn new(metrics: WatchMetrics) -> Self {
-        Self(Arc::new(Shared { count: AtomicUsize::new(0), inside: Mutex::default(), changed: Condvar::new(), metrics }))
+        Self::with_patience(metrics, PATIENCE)
+    }
+
+    fn with_patience(metrics: WatchMetrics, patience: Duration) -> Self {
+        Self(Arc::new(Shared { count: AtomicUsize::new(0), inside: Mutex::default(), changed: Condvar::new(), metrics, patience }))
     }
 
     /// Whether anybody watches.
@@ -172,6 +179,7 @@ struct Guest(Arc<Shared>);
 impl Guest {
     /// Writes until nobody reads any more, or the agent ends.
     fn attend(&self, mut stream: UnixStream, mut place: Place, tell: &Tell) -> io::Result<()> {
+        stream.set_write_timeout(Some(self.0.patience))?;
         let mut told: Option<Instant> = None;
         let mut lines = Vec::new();
         loop {

@@ -132,6 +132,19 @@ fn who_reads_slowly_is_told_what_they_miss_and_holds_nobody_up() {
 }
 
 #[test]
+fn who_does_not_read_at_all_is_let_go() {
+    let metrics = Metrics::new("node1", 10).unwrap().watch();
+    let watchers = Watchers::with_patience(metrics.clone(), Duration::from_millis(100));
+    let (unread, theirs) = UnixStream::pair().unwrap();
+    watchers.admit(theirs, &tell()).unwrap();
+    (0..2000).for_each(|_| watchers.send(&[b'x'; 1000], Weight::Usual));
+    watchers.flush();
+    until(|| metrics.watching.get() == 0);
+    assert!(!watchers.is_watched());
+    drop(unread);
+}
+
+#[test]
 fn the_end_of_the_agent_waits_for_nobody() {
     let (watchers, _) = watchers();
     let (unread, theirs) = UnixStream::pair().unwrap();

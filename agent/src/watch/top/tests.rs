@@ -67,10 +67,10 @@ kubewitness  node1                                                      12:00:00
 probes: in place, kubelet v1.36.3
 records lost 0   requests unseen 2   not shown here 7
 requests 22 (2.4/s)  fallback 45%  refused 1  critical 2  warning 0  info 0
-IDENTITY            REQUESTS      /S FALLBACK REFUSED FINDINGS LAST
-monitoring/agent          20     2.2      50%       0        0 pods
--                          1     0.1       0%       1        0 exec default/we…
-shop/debug                 1     0.1       0%       0        2 exec default/we…
+IDENTITY             REQUESTS      /S FALLBACK REFUSED FINDINGS LAST
+monitoring/agent           20     2.2      50%       0        0 pods
+-                           1     0.1       0%       1        0 exec default/we…
+shop/debug                  1     0.1       0%       0        2 exec default/we…
 
 
 
