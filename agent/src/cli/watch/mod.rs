@@ -72,7 +72,7 @@ pub(super) struct Args {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Fill the screen: who asks, how often, what is wrong
-    #[arg(long)]
+    #[arg(long, env = "KUBEWITNESS_TOP")]
     top: bool,
     /// Whole identities, however long
     #[arg(short, long)]
