@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, builder::StyledStr};
 
 use super::{Cli, version};
 
@@ -39,9 +39,16 @@ pub(super) fn command() -> Command {
         .args(everywhere)
 }
 
-fn retold(command: Command) -> Command {
-    let Some(after) = command.get_after_help().map(ToString::to_string) else { return command };
-    command.after_help(retyped(&after))
+fn retold(mut command: Command) -> Command {
+    let told = |text: Option<&StyledStr>| text.map(|text| retyped(&text.to_string()));
+    let (short, long) = (told(command.get_after_help()), told(command.get_after_long_help()));
+    if let Some(short) = short {
+        command = command.after_help(short);
+    }
+    if let Some(long) = long {
+        command = command.after_long_help(long);
+    }
+    command
 }
 
 /// Examples with the name that is typed; a path that ends so, or a namespace, stays.
