@@ -15,8 +15,17 @@ pub fn in_one_line(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text.replace(['\n', '\r'], " ")
+    let plain = WRAPPERS.iter().fold(text, |text, wrapper| text.replace(wrapper, ""));
+    let plain = PARTS.iter().fold(plain, |text, (part, word)| text.replace(part, word));
+    plain.replace(['\n', '\r'], " ")
 }
+
+/// What kube, hyper and reqwest put around the reason why there is no connection: names of their own parts.
+const WRAPPERS: [&str; 5] =
+    ["ServiceError: ", "error sending request: ", "client error (Connect): ", "client error (SendRequest): ", "tcp connect error: "];
+/// Names of values in rustls, which has no words for them.
+const PARTS: [(&str, &str); 2] =
+    [("Other(OtherError(CaUsedAsEndEntity))", "it is that of a CA, not of a server"), ("UnknownIssuer", "its issuer is not known")];
 
 #[cfg(test)]
 mod tests {
@@ -27,6 +36,17 @@ mod tests {
     struct Failure {
         text: &'static str,
         source: Option<Box<Failure>>,
+    }
+
+    #[test]
+    fn a_refused_connection_is_told_without_the_parts_of_libraries() {
+        let refused = || Failure { text: "Connection refused (os error 111)", source: None };
+        let caused = |text, source| Failure { text, source: Some(Box::new(source)) };
+        let all = caused(
+            "no connection",
+            caused("error sending request", caused("client error (Connect)", caused("tcp connect error", refused()))),
+        );
+        assert_eq!(in_one_line(&all), "no connection: Connection refused (os error 111)");
     }
 
     #[test]

@@ -99,6 +99,14 @@ pub enum DaemonError {
     /// A kubelet that was named cannot be watched.
     #[error("the kubelet named with --kubelet-pid cannot be watched: {0}")]
     Named(#[from] AdoptError),
+    /// The file of the trace.
+    #[error("{}: {source}; name a file that the agent may write to with --trace", path.display())]
+    Trace {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// The system failed in an unexpected way.
     #[error("{what}: {source}")]
     System {
@@ -459,7 +467,7 @@ impl<F: FnMut(News)> Daemon<F> {
 /// It holds commands, and commands can hold secrets: for the owner alone.
 fn open_trace(path: &Path) -> Result<File, DaemonError> {
     let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
-    opened.map_err(|source| DaemonError::System { what: "the trace cannot be written", source })
+    opened.map_err(|source| DaemonError::Trace { path: path.to_owned(), source })
 }
 
 /// The clock that the kernel programs use.

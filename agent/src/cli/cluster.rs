@@ -18,19 +18,25 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// Which cluster.
 #[derive(Debug, Parser)]
 pub(super) struct ClusterArgs {
-    /// The kubeconfig of the cluster; $KUBECONFIG, ~/.kube/config or the pod's own if not given
+    /// The kubeconfig of the cluster
+    ///
+    /// $KUBECONFIG, ~/.kube/config or the pod's own if not given.
     #[arg(long, env = "KUBEWITNESS_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context in the kubeconfig; its current one if not given
-    #[arg(long, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
+    /// The context in the kubeconfig
+    ///
+    /// Its current one if not given.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_CONTEXT", value_name = "NAME")]
     context: Option<String>,
 }
 
 /// Who the API server is.
 #[derive(Debug, Parser)]
 pub(super) struct ApiServerArgs {
-    /// A user name of the API server; repeatable, and replaces the known ones
-    #[arg(long, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
+    /// A user name of the API server
+    ///
+    /// Repeatable, and replaces the known ones.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_APISERVER_USER", value_name = "NAME", value_delimiter = ',', default_values = Policy::API_SERVER_USERS)]
     pub(super) apiserver_user: Vec<String>,
 }
 

@@ -30,15 +30,27 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(super) struct CoverageArgs {
-    /// Where the kubelet of this node is asked for its own count of requests, such as `https://192.0.2.7:10250`, to compare it with what was
-    /// seen; needs get on nodes/metrics, and the agent's own requests are then among the events
-    #[arg(long, env = "KUBEWITNESS_KUBELET_URL", value_name = "URL", value_parser = server)]
+    /// Kubelet whose own count is compared with what was seen
+    ///
+    /// The one of this node, such as `https://192.0.2.7:10250`. Needs get on nodes/metrics, and the agent's own requests are then among the
+    /// events.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_KUBELET_URL", value_name = "URL", value_parser = server)]
     kubelet_url: Option<Uri>,
-    /// A PEM file with those who vouch for the kubelet's certificate; those of the API server's if not given
-    #[arg(long, env = "KUBEWITNESS_KUBELET_CERTIFICATE_AUTHORITY", value_name = "FILE", requires = "kubelet_url")]
+    /// PEM file with those who vouch for that kubelet's certificate
+    ///
+    /// Those who vouch for the API server's if not given.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_KUBELET_CERTIFICATE_AUTHORITY", value_name = "FILE", requires = "kubelet_url")]
     kubelet_certificate_authority: Option<PathBuf>,
-    /// Believe any certificate of the kubelet: many sign theirs themselves. Whoever takes its address could then take the agent's token
-    #[arg(long, env = "KUBEWITNESS_KUBELET_INSECURE_TLS", requires = "kubelet_url", conflicts_with = "kubelet_certificate_authority")]
+    /// Believe any certificate of that kubelet
+    ///
+    /// Many sign theirs themselves. Whoever takes its address could then take the agent's token.
+    #[arg(
+        long,
+        hide_short_help = true,
+        env = "KUBEWITNESS_KUBELET_INSECURE_TLS",
+        requires = "kubelet_url",
+        conflicts_with = "kubelet_certificate_authority"
+    )]
     kubelet_insecure_tls: bool,
 }
 

@@ -23,6 +23,9 @@ use crate::export::{
 /// The least time between two looks whether the daemon's loop turns.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// What a shell says of a command that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
+
 /// What will serve and heed.
 pub(super) struct Front {
     runtime: Runtime,
@@ -67,7 +70,11 @@ impl Front {
             // The daemon reads nothing but that it can read.
             let _told = write(stopper, b"x");
             // Metrics go on until the process ends.
-            let _ended = server.await;
+            tokio::select! {
+                _ = server => {}
+                // Whoever asks twice at a keyboard does not want to wait for what is still being written.
+                _ = self.signals.interrupt.recv() => std::process::exit(INTERRUPTED),
+            }
         });
     }
 }

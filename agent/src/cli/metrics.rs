@@ -19,19 +19,23 @@ use crate::{
 #[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(super) struct MetricsArgs {
     /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "KUBEWITNESS_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
+    #[arg(long, env = "KUBEWITNESS_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDR", value_parser = address)]
     metrics_listen: SocketAddr,
     /// Who may get /metrics
-    #[arg(long, env = "KUBEWITNESS_METRICS_AUTH", default_value = "none")]
+    #[arg(long, env = "KUBEWITNESS_METRICS_AUTH", default_value = "none", value_name = "HOW")]
     metrics_auth: Authentication,
-    /// Seconds for which an answer of the API server that lets somebody read the metrics is good; ten at most for one that does not
-    #[arg(long, env = "KUBEWITNESS_METRICS_AUTH_CACHE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    /// Seconds for which the API server's answer is good
+    ///
+    /// About who may read the metrics; ten at most for an answer that lets nobody in.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_METRICS_AUTH_CACHE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
     metrics_auth_cache: u32,
-    /// A PEM file with the certificate to serve metrics and health with; read again when it is replaced
-    #[arg(long, env = "KUBEWITNESS_METRICS_TLS_CERT_FILE", value_name = "FILE", requires = "metrics_tls_key_file")]
+    /// PEM file of the certificate to serve metrics and health with
+    ///
+    /// Read again when it is replaced.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_METRICS_TLS_CERT_FILE", value_name = "FILE", requires = "metrics_tls_key_file")]
     metrics_tls_cert_file: Option<PathBuf>,
-    /// A PEM file with its key
-    #[arg(long, env = "KUBEWITNESS_METRICS_TLS_KEY_FILE", value_name = "FILE", requires = "metrics_tls_cert_file")]
+    /// PEM file of its key
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_METRICS_TLS_KEY_FILE", value_name = "FILE", requires = "metrics_tls_cert_file")]
     metrics_tls_key_file: Option<PathBuf>,
 }
 
@@ -41,6 +45,10 @@ enum Authentication {
     None,
     /// Who has a bearer token of the cluster and may get the nonResourceURL /metrics there; over TLS
     Kubernetes,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:9464 or [::]:9464".to_owned())
 }
 
 /// Where the pages are served, and how they are protected.

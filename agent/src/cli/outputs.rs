@@ -25,26 +25,35 @@ use crate::{
 /// Where events go, and which.
 #[derive(Debug, Parser)]
 pub(super) struct OutputArgs {
-    /// Where audit events go, one JSON line each: a file, or - for standard output
+    /// File of events, or - for standard output
+    ///
+    /// One JSON line for each audit event. A file is made where there is none, for its owner alone.
     #[arg(long, env = "KUBEWITNESS_EVENTS", default_value = "-", value_name = "PATH")]
     events: String,
-    /// The size at which the file of events is full: it is put aside under a name with the time, and a new one is begun. Bytes, or with Ki,
-    /// Mi, Gi; 0 for no limit, as with logrotate
-    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_SIZE", default_value = "100Mi", value_name = "SIZE", value_parser = size)]
+    /// Size at which the file of events is full
+    ///
+    /// It is put aside under a name with the time, and a new one is begun. Bytes, or with Ki, Mi, Gi; 0 for no limit, as with logrotate.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_EVENTS_MAX_SIZE", default_value = "100Mi", value_name = "SIZE", value_parser = size)]
     events_max_size: u64,
-    /// How many files of events there are at most, the one that is written included; the oldest are removed. At least 2, or 0 for no limit
-    #[arg(long, env = "KUBEWITNESS_EVENTS_MAX_FILES", default_value = "10", value_name = "COUNT", value_parser = file_count)]
+    /// Files of events that are kept
+    ///
+    /// The one that is written included; the oldest are removed. At least 2, or 0 for no limit.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_EVENTS_MAX_FILES", default_value = "10", value_name = "COUNT", value_parser = file_count)]
     events_max_files: usize,
-    /// How many refused requests (401, 403, and paths that are not served) of one caller become events each minute; ten times as many of
-    /// all callers. The rest is counted only; 0 for no limit
-    #[arg(long, env = "KUBEWITNESS_REFUSED_EVENTS", default_value_t = 60, value_name = "COUNT")]
+    /// Refused requests of one caller that become events, each minute
+    ///
+    /// Those with 401 and 403, and paths that are not served; ten times as many of all callers. The rest is counted only; 0 for no limit.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_REFUSED_EVENTS", default_value_t = 60, value_name = "COUNT")]
     refused_events: u32,
-    /// Which requests become events: a policy in the API server's format (audit.k8s.io/v1). Metrics count all the same
+    /// Policy that decides which requests become events
+    ///
+    /// In the API server's format (audit.k8s.io/v1). Metrics and findings count all the same.
     #[arg(long, env = "KUBEWITNESS_AUDIT_POLICY", value_name = "FILE")]
     audit_policy: Option<PathBuf>,
-    /// Whether findings of severity warning and above become Kubernetes Events, on the pod concerned or on the node; needs create and patch
-    /// on events
-    #[arg(long, env = "KUBEWITNESS_KUBERNETES_EVENTS", default_value = "off")]
+    /// Whether findings become Kubernetes Events
+    ///
+    /// Those of severity warning and above, on the pod concerned or on the node. Needs create and patch on events.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_KUBERNETES_EVENTS", default_value = "off", value_name = "SWITCH")]
     kubernetes_events: Switch,
     #[command(flatten)]
     webhook: WebhookArgs,
@@ -103,6 +112,10 @@ impl OutputArgs {
 
 /// One file would be removed as soon as it is full, events and all.
 fn file_count(text: &str) -> Result<usize, String> {
-    let count = text.parse().map_err(|_| "a number of files, such as 10".to_owned())?;
-    if count == 1 { Err("at least 2, so that the last events outlive the next rotation; or 0 to keep all".to_owned()) } else { Ok(count) }
+    let count = text.parse().map_err(|_| "write a number of files, such as 10".to_owned())?;
+    if count == 1 {
+        Err("keep at least 2, so that the last events outlive the next rotation; or 0 to keep all".to_owned())
+    } else {
+        Ok(count)
+    }
 }

@@ -8,9 +8,11 @@ use ipnet::IpNet;
 /// Where the API server calls from.
 #[derive(Debug, Parser)]
 pub(super) struct ApiServerPeerArgs {
-    /// An address or network that the API server's requests come from, such as 10.0.0.0/28, or that of the tunnel's end on this side;
-    /// repeatable. With it, the API server's name from elsewhere is the finding api-server-impostor
-    #[arg(long, env = "KUBEWITNESS_APISERVER_PEER", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    /// An address or network that the API server calls from
+    ///
+    /// Such as 10.0.0.0/28, or that of the tunnel's end on this side; repeatable. With it, the API server's name from elsewhere is the
+    /// finding api-server-impostor.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_APISERVER_PEER", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     pub(super) apiserver_peer: Vec<IpNet>,
 }
 

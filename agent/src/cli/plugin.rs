@@ -2,7 +2,8 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _, builder::StyledStr};
+use clap::builder::StyledStr;
+use clap::{Command, CommandFactory as _};
 
 use super::{Cli, version};
 
@@ -16,11 +17,6 @@ const OFFERED: [&str; 2] = ["report", "rbac"];
 /// Whether a program of that name is the plugin; on Windows it ends with `.exe`.
 pub(super) fn is(program: &OsStr) -> bool {
     Path::new(program).file_stem().is_some_and(|name| name == PROGRAM)
-}
-
-/// What was typed; ends the process where that is wrong, or asks for help.
-pub(super) fn parse() -> Cli {
-    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// The command line of the plugin: parts of the other one, whose examples are typed otherwise here.
@@ -39,16 +35,10 @@ pub(super) fn command() -> Command {
         .args(everywhere)
 }
 
-fn retold(mut command: Command) -> Command {
+fn retold(command: Command) -> Command {
     let told = |text: Option<&StyledStr>| text.map(|text| retyped(&text.to_string()));
     let (short, long) = (told(command.get_after_help()), told(command.get_after_long_help()));
-    if let Some(short) = short {
-        command = command.after_help(short);
-    }
-    if let Some(long) = long {
-        command = command.after_long_help(long);
-    }
-    command
+    command.after_help(short.unwrap_or_default()).after_long_help(long.unwrap_or_default())
 }
 
 /// Examples with the name that is typed; a path that ends so, or a namespace, stays.
@@ -67,6 +57,8 @@ fn retyped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches as _;
+
     use super::*;
 
     #[test]

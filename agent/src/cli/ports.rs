@@ -9,7 +9,7 @@ pub(super) struct Ports {
     #[arg(long, env = "KUBEWITNESS_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
     pub(super) kubelet_port: u16,
     /// The kubelet's read-only port, where one is open
-    #[arg(long, env = "KUBEWITNESS_READ_ONLY_PORT", default_value_t = 10255, value_name = "PORT")]
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_READ_ONLY_PORT", default_value_t = 10255, value_name = "PORT")]
     pub(super) read_only_port: u16,
 }
 

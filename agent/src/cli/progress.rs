@@ -82,14 +82,16 @@ impl Drop for Waiting {
 
 /// Reads manifests, and tells how many there are so far.
 pub(super) fn read_manifests(paths: &[PathBuf]) -> Result<Manifests, InputError> {
-    invite(paths);
-    let waiting = Waiting::spinning("reading manifests");
-    read_and_tell(paths, |files| waiting.say(&format!("reading manifests: {files} files")))
+    // What is typed is not to be written over.
+    let waiting = (!invite(paths)).then(|| Waiting::spinning("reading manifests"));
+    read_and_tell(paths, |files| waiting.iter().for_each(|waiting| waiting.say(&format!("reading manifests: {files} files"))))
 }
 
-/// Whoever is asked for standard input and types it should know.
-pub(super) fn invite(paths: &[PathBuf]) {
-    if io::stdin().is_terminal() && paths.iter().any(|path| path.as_os_str() == "-") {
+/// Whoever is asked for standard input and types it should know; whether that is so.
+pub(super) fn invite(paths: &[PathBuf]) -> bool {
+    let typed = io::stdin().is_terminal() && paths.iter().any(|path| path.as_os_str() == "-");
+    if typed {
         eprintln!("kubewitness: reading what you type; Ctrl-D ends it, Ctrl-C ends all");
     }
+    typed
 }

@@ -12,30 +12,47 @@ use crate::report::prometheus::{Connection, Credentials, Options, Secret};
 #[derive(Clone, Debug, Parser)]
 #[command(next_help_heading = "Prometheus")]
 pub struct PrometheusArgs {
-    /// The server, with the prefix below which it has /api/v1, if any: Mimir's is /prometheus
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS", value_name = "URL")]
+    /// The server, instead of event files
+    ///
+    /// With the prefix below which it has /api/v1, if any: Mimir's is /prometheus.
+    #[arg(long, env = "KUBEWITNESS_PROMETHEUS", value_name = "URL", value_parser = parse_server)]
     prometheus: Option<Url>,
     /// How far back: 30d, 12h, 1w, 1d12h
     #[arg(long, env = "KUBEWITNESS_WINDOW", default_value = "30d", value_name = "DURATION", value_parser = parse_window)]
     window: Duration,
-    /// The end of the window, such as 2026-10-01T00:00:00Z; now if not given
-    #[arg(long, env = "KUBEWITNESS_UNTIL", value_name = "TIME")]
+    /// The end of the window
+    ///
+    /// Such as 2026-10-01T00:00:00Z; now if not given.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_UNTIL", value_name = "TIME", value_parser = parse_time)]
     until: Option<Timestamp>,
-    /// Count only series with these labels, such as 'cluster="x",job="kubewitness"'
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_SELECTOR", value_name = "MATCHERS")]
+    /// Count only series with these labels
+    ///
+    /// Such as 'cluster="x",job="kubewitness"'.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_SELECTOR", value_name = "MATCHERS")]
     prometheus_selector: Option<String>,
-    /// A bearer token; a file is better, since others can see the command line
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_BEARER_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with_all = ["prometheus_bearer_token_file", "prometheus_user"])]
+    /// A bearer token
+    ///
+    /// A file is better, since others can see the command line.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_BEARER_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with_all = ["prometheus_bearer_token_file", "prometheus_user"])]
     prometheus_bearer_token: Option<Secret>,
     /// A file with a bearer token
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_BEARER_TOKEN_FILE", value_name = "FILE", conflicts_with = "prometheus_user")]
-    prometheus_bearer_token_file: Option<PathBuf>,
-    /// A user name, for basic authentication
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_USER", value_name = "NAME")]
-    prometheus_user: Option<String>,
-    /// The user's password; a file is better, since others can see the command line
     #[arg(
         long,
+        hide_short_help = true,
+        env = "KUBEWITNESS_PROMETHEUS_BEARER_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "prometheus_user"
+    )]
+    prometheus_bearer_token_file: Option<PathBuf>,
+    /// A user name, for basic authentication
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_USER", value_name = "NAME")]
+    prometheus_user: Option<String>,
+    /// The user's password
+    ///
+    /// A file is better, since others can see the command line.
+    #[arg(
+        long,
+        hide_short_help = true,
         env = "KUBEWITNESS_PROMETHEUS_PASSWORD",
         value_name = "PASSWORD",
         hide_env_values = true,
@@ -44,29 +61,38 @@ pub struct PrometheusArgs {
     )]
     prometheus_password: Option<Secret>,
     /// A file with the user's password
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_PASSWORD_FILE", value_name = "FILE", requires = "prometheus_user")]
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_PASSWORD_FILE", value_name = "FILE", requires = "prometheus_user")]
     prometheus_password_file: Option<PathBuf>,
-    /// PEM file of the CA that signed the server's certificate; those of the system if not given
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_CA_FILE", value_name = "FILE")]
+    /// PEM file of the CA that signed the server's certificate
+    ///
+    /// Those of the system if not given.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_CA_FILE", value_name = "FILE")]
     prometheus_ca_file: Option<PathBuf>,
     /// PEM file of a certificate to show to the server
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_CERT_FILE", value_name = "FILE", requires = "prometheus_key_file")]
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_CERT_FILE", value_name = "FILE", requires = "prometheus_key_file")]
     prometheus_cert_file: Option<PathBuf>,
     /// PEM file of that certificate's key
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_KEY_FILE", value_name = "FILE", requires = "prometheus_cert_file")]
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_KEY_FILE", value_name = "FILE", requires = "prometheus_cert_file")]
     prometheus_key_file: Option<PathBuf>,
-    /// A header for every request, such as 'X-Scope-OrgID: team-a'; repeatable
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_HEADER", value_name = "HEADER", hide_env_values = true, value_parser = parse_header)]
+    /// A header for every request
+    ///
+    /// Such as 'X-Scope-OrgID: team-a'; repeatable.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_HEADER", value_name = "HEADER", hide_env_values = true, value_parser = parse_header)]
     prometheus_header: Vec<(String, Secret)>,
     /// How long one request may take
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = parse_duration)]
     prometheus_timeout: Duration,
     /// How long all requests together may take
-    #[arg(long, env = "KUBEWITNESS_PROMETHEUS_DEADLINE", default_value = "10m", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_PROMETHEUS_DEADLINE", default_value = "10m", value_name = "DURATION", value_parser = parse_duration)]
     prometheus_deadline: Duration,
 }
 
 impl PrometheusArgs {
+    /// Whether a server is named.
+    pub(super) fn is_asked(&self) -> bool {
+        self.prometheus.is_some()
+    }
+
     /// What was asked for; `None` without `--prometheus`. A window without an end ends now.
     pub fn options(self, now: Timestamp) -> Option<Options> {
         let credentials = match (self.prometheus_bearer_token, self.prometheus_bearer_token_file, self.prometheus_user) {
@@ -89,6 +115,15 @@ impl PrometheusArgs {
         };
         Some(Options { connection, window: self.window, until: self.until.unwrap_or(now), selector: self.prometheus_selector })
     }
+}
+
+fn parse_server(text: &str) -> Result<Url, String> {
+    let url = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "write http:// or https:// and the server, such as https://prometheus.example".to_owned())
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write a time such as 2026-10-01T00:00:00Z or 2026-10-01T02:00:00+02:00".to_owned())
 }
 
 /// A header as curl takes it.

@@ -7,49 +7,71 @@ use clap::{Parser, ValueEnum};
 
 use super::{
     cluster::{ApiServerArgs, ClusterArgs},
+    near::nearest,
     output::{FailOn, colours, print},
     progress::read_manifests,
 };
 use crate::{
-    check::{Policy, Report},
+    check::{Finding, Policy, Report},
     inert::Inert,
     manifest::Objects,
 };
 
 /// Tell who may run commands through nodes/proxy: in manifests, or in a cluster
 #[derive(Debug, Parser)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 Examples:
-  kubewitness rbac                                            the cluster of the current kubeconfig context
-  helm template my-chart | kubewitness rbac -                 what a chart would give
-  kubewitness rbac --fail-on critical deploy/ rbac.yaml       in CI: exit status 3 if there is something
-  kubewitness rbac -o sarif deploy/ > rbac.sarif              for code scanning
-  kubewitness rbac --allow ServiceAccount:monitoring/agent    one that is known and wanted
+  helm template my-chart | kubewitness rbac --fail-on critical -
+  kubewitness rbac --kubeconfig FILE",
+    after_long_help = "\
+Examples:
+  # the cluster of the current kubeconfig context
+  kubewitness rbac
 
-Exit status: 0 fine, 1 if something could not be read, 2 wrong usage, 3 findings at or above --fail-on.")]
+  # what a chart would give
+  helm template my-chart | kubewitness rbac -
+
+  # in CI: exit status 3 if there is something; for code scanning
+  kubewitness rbac --fail-on critical deploy/ rbac.yaml
+  kubewitness rbac -o sarif deploy/ > rbac.sarif
+
+  # one that is known and wanted
+  kubewitness rbac --allow ServiceAccount:monitoring/agent
+
+Exit status: 0 fine, 1 if something could not be read, 2 wrong usage, 3 findings
+at or above --fail-on."
+)]
 pub(super) struct Args {
-    /// Manifests: files, directories, or - for standard input; without any, the cluster is asked
+    /// Manifests: files, directories, or - for standard input
+    ///
+    /// Without any, the cluster is asked.
     #[arg(env = "KUBEWITNESS_MANIFESTS", value_name = "PATH", value_delimiter = ',')]
     paths: Vec<PathBuf>,
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Somebody who may have it: ServiceAccount:NAMESPACE/NAME, User:NAME, Group:NAME, ClusterRole:NAME or a username; repeatable
-    #[arg(long, env = "KUBEWITNESS_ALLOW", value_name = "SUBJECT", value_delimiter = ',')]
-    allow: Vec<String>,
-    #[command(flatten)]
-    api_server: ApiServerArgs,
-    /// Exit with 3 if there is a finding of this severity or a graver one
+    /// How to print it
+    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text", value_name = "FORM")]
+    output: Output,
+    /// Exit with 3 if there is a finding as grave or graver
     #[arg(long, env = "KUBEWITNESS_FAIL_ON", default_value = "none", value_name = "SEVERITY")]
     fail_on: FailOn,
-    /// How to print it
-    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
-    output: Output,
+    /// Somebody who may have it; repeatable
+    ///
+    /// ServiceAccount:NAMESPACE/NAME, User:NAME, Group:NAME, ClusterRole:NAME or a username.
+    #[arg(long, env = "KUBEWITNESS_ALLOW", value_name = "SUBJECT", value_delimiter = ',')]
+    allow: Vec<String>,
+    #[command(flatten, next_help_heading = "Cluster")]
+    cluster: ClusterArgs,
+    #[command(flatten, next_help_heading = "Cluster")]
+    api_server: ApiServerArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {
+    /// For people
     Text,
+    /// For programs
     Json,
+    /// For code scanning
     Sarif,
 }
 
@@ -67,7 +89,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         (Report::new(&manifests.objects(), Some(manifests), &policy), broken)
     };
     for name in &report.needless {
-        eprintln!("kubewitness: --allow {} is about nobody: take it out, or write it as `who` in -o json", Inert(name));
+        let whos: Vec<String> = report.findings.iter().map(Finding::who).collect();
+        let meant = nearest(name, whos.iter().map(String::as_str)).map(|who| format!(" (did you mean {who}?)")).unwrap_or_default();
+        let sentence = format!("--allow {name} is about nobody{meant}: take it out, or write it as `who` in -o json");
+        eprintln!("kubewitness: {}", Inert(&sentence));
     }
     print(&match args.output {
         Output::Text => report.text(colours()),

@@ -23,46 +23,62 @@ use crate::report::{
 
 /// Tell who used the kubelet's API by which right, and which role would be enough
 #[derive(Debug, Parser)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 Examples:
-  kubewitness report /var/log/kubewitness --rbac cluster          event files, and the cluster's RBAC objects
+  kubewitness report /var/log/kubewitness --rbac cluster
+  kubewitness report --prometheus https://prometheus.example --window 30d",
+    after_long_help = "\
+Examples:
+  # event files, and the cluster's RBAC objects
+  kubewitness report /var/log/kubewitness --rbac cluster
   kubectl logs -n kubewitness ds/kubewitness | kubewitness report -
-  kubewitness report --prometheus https://prometheus.example --window 30d --rbac cluster
+
+  # a whole fleet
+  kubewitness report --prometheus https://prometheus.example --window 30d \\
+    --rbac cluster
+
+  # packed files, and RBAC objects from manifests
   kubewitness report events.jsonl.zst audit.log.gz --rbac-from rbac.yaml
-  kubewitness report events.jsonl --rbac cluster -o yaml > roles.yaml && kubectl apply --dry-run=server -f roles.yaml
 
-Name the API server's audit log among the files to tell who goes through its nodes/proxy.
+  # the recommended roles
+  kubewitness report events.jsonl --rbac cluster -o yaml > roles.yaml
+  kubectl apply --dry-run=server -f roles.yaml
 
-Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on.")]
+Name the API server's audit log among the files to tell who goes through its
+nodes/proxy.
+
+Exit status: 0 fine, 1 failed, 2 wrong usage, 3 findings at or above --fail-on."
+)]
 pub(super) struct Args {
-    /// Events: files, directories (.jsonl, .json, .log, also with .gz or .zst), or - for standard input
-    #[arg(
-        env = "KUBEWITNESS_REPORT_EVENTS",
-        value_name = "PATH",
-        value_delimiter = ',',
-        required_unless_present = "prometheus",
-        conflicts_with = "prometheus"
-    )]
+    /// Events: files, directories, or - for standard input
+    ///
+    /// Of directories the files .jsonl, .json and .log, also with .gz or .zst.
+    #[arg(env = "KUBEWITNESS_REPORT_EVENTS", value_name = "PATH", value_delimiter = ',', conflicts_with = "prometheus")]
     paths: Vec<PathBuf>,
-    /// Where the RBAC objects are read
-    #[arg(long, env = "KUBEWITNESS_REPORT_RBAC", value_name = "FROM", default_value = "none")]
-    rbac: Rbac,
-    /// Manifests with the RBAC objects: files, directories or - for standard input; repeatable
-    #[arg(long, env = "KUBEWITNESS_RBAC_FROM", value_name = "PATH", value_delimiter = ',')]
-    rbac_from: Vec<PathBuf>,
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    #[command(flatten)]
-    api_server: ApiServerArgs,
-    /// Exit with 3 if there is a finding of this severity or a graver one
+    /// How to print it
+    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text", value_name = "FORM")]
+    output: Output,
+    /// Exit with 3 if there is a finding as grave or graver
     #[arg(long, env = "KUBEWITNESS_FAIL_ON", default_value = "none", value_name = "SEVERITY")]
     fail_on: FailOn,
-    /// How to print it
-    #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text")]
-    output: Output,
-    /// Columns of the text; those of the terminal if not given, or 80
-    #[arg(long, env = "KUBEWITNESS_WIDTH", value_name = "COLUMNS")]
+    /// Columns of the text
+    ///
+    /// Those of the terminal if not given, or 80.
+    #[arg(long, hide_short_help = true, env = "KUBEWITNESS_WIDTH", value_name = "COLUMNS")]
     width: Option<usize>,
+    /// Where the RBAC objects are read
+    #[arg(long, help_heading = "Cluster", env = "KUBEWITNESS_REPORT_RBAC", value_name = "FROM", default_value = "none")]
+    rbac: Rbac,
+    /// Manifests with the RBAC objects
+    ///
+    /// Files, directories or - for standard input; repeatable.
+    #[arg(long, help_heading = "Cluster", env = "KUBEWITNESS_RBAC_FROM", value_name = "PATH", value_delimiter = ',')]
+    rbac_from: Vec<PathBuf>,
+    #[command(flatten, next_help_heading = "Cluster")]
+    cluster: ClusterArgs,
+    #[command(flatten, next_help_heading = "Cluster")]
+    api_server: ApiServerArgs,
     #[command(flatten)]
     prometheus: PrometheusArgs,
 }
@@ -89,7 +105,9 @@ impl Args {
     /// What no single flag shows to be wrong.
     pub(super) fn problem(&self) -> Option<&'static str> {
         let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
-        if self.rbac == Rbac::Cluster && !self.rbac_from.is_empty() {
+        if self.paths.is_empty() && !self.prometheus.is_asked() {
+            Some("there is nothing to report on: name files of events, - for standard input, or a server with --prometheus URL")
+        } else if self.rbac == Rbac::Cluster && !self.rbac_from.is_empty() {
             Some("--rbac cluster and --rbac-from exclude each other")
         } else if self.paths.iter().chain(&self.rbac_from).filter(|path| is_stdin(path)).count() > 1 {
             Some("standard input (-) can be read once")

@@ -1,6 +1,12 @@
 //! `kubewitness run`: the daemon.
 
-use std::{os::fd::AsFd as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
@@ -37,57 +43,106 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Watch the kubelet of this node: audit events, metrics, health
 #[derive(Debug, Parser)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 Examples:
-  kubewitness run                                         events to stdout, metrics on 127.0.0.1:9464
   kubewitness run --events /var/log/kubewitness/events.jsonl --commands redacted
-  kubewitness run --apiserver-user my-apiserver --node-name worker-1
-  kubewitness run --kubeconfig /etc/kubewitness/kubeconfig    what RBAC says of each request
-  kubewitness run --rbac off                              without any access to the API server
-  kubewitness run --audit-policy audit-policy.yaml        routine requests as counters only
-  kubewitness run --audit-webhook-config-file /etc/kubewitness/webhook.kubeconfig --audit-webhook-queue /var/lib/kubewitness
+  kubewitness run --rbac off",
+    after_long_help = "\
+Examples:
+  # events to standard output, metrics on 127.0.0.1:9464
+  kubewitness run
 
-SIGTERM and SIGINT stop it: what is in flight is written, and the probes are taken off.
-SIGHUP opens the file of events anew, as logrotate wants it, and reads the audit policy again.")]
+  # events to a file, without what callers ran in their commands
+  kubewitness run --events /var/log/kubewitness/events.jsonl --commands redacted
+
+  # under the API server's and the node's own names
+  kubewitness run --apiserver-user my-apiserver --node-name worker-1
+
+  # what RBAC says of each request; or without any access to the API server
+  kubewitness run --kubeconfig /etc/kubewitness/kubeconfig
+  kubewitness run --rbac off
+
+  # routine requests as counters only, all else to a receiver too
+  kubewitness run --audit-policy audit-policy.yaml \\
+    --audit-webhook-config-file /etc/kubewitness/webhook.kubeconfig \\
+    --audit-webhook-queue /var/lib/kubewitness
+
+SIGTERM and SIGINT stop it: what is in flight is written, and the probes are
+taken off. SIGHUP opens the file of events anew, as logrotate wants it, and
+reads the audit policy again."
+)]
 pub(super) struct Args {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Events")]
     outputs: OutputArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Events")]
     socket: SocketArgs,
     /// Whether events hold the commands that callers ran
-    #[arg(long, env = "KUBEWITNESS_COMMANDS", default_value = "full")]
+    #[arg(long, help_heading = "Events", env = "KUBEWITNESS_COMMANDS", default_value = "full", value_name = "HOW")]
     commands: Commands,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Metrics")]
     metrics: MetricsArgs,
-    /// Identities that get metrics of their own; the rest is counted as `other`
-    #[arg(long, env = "KUBEWITNESS_MAX_IDENTITIES", default_value_t = 1000, value_name = "COUNT")]
+    /// Identities that get metrics of their own
+    ///
+    /// The rest is counted as `other`.
+    #[arg(
+        long,
+        help_heading = "Metrics",
+        hide_short_help = true,
+        env = "KUBEWITNESS_MAX_IDENTITIES",
+        default_value_t = 1000,
+        value_name = "COUNT"
+    )]
     max_identities: usize,
-    /// This node's name in the cluster; the host's name if not given
-    #[arg(long, env = "KUBEWITNESS_NODE_NAME", value_name = "NAME")]
+    /// This node's name in the cluster
+    ///
+    /// The host's name if not given. Tokens that are bound to a node are compared with it.
+    #[arg(long, help_heading = "Cluster", env = "KUBEWITNESS_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
-    /// Whether to follow the cluster's RBAC objects, to tell what they say of each request; needs list and watch on clusterroles and
-    /// clusterrolebindings
-    #[arg(long, env = "KUBEWITNESS_RBAC", default_value = "on")]
+    /// Whether to follow RBAC objects
+    ///
+    /// To tell what they say of each request; needs list and watch on clusterroles and clusterrolebindings.
+    #[arg(long, help_heading = "Cluster", env = "KUBEWITNESS_RBAC", default_value = "on", value_name = "SWITCH")]
     rbac: Switch,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Cluster")]
     cluster: ClusterArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Cluster")]
     api_server: ApiServerArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Cluster")]
     api_server_peers: ApiServerPeerArgs,
-    /// A kubelet to watch although it is in another network namespace than the agent and process 1; repeatable
-    #[arg(long, env = "KUBEWITNESS_KUBELET_PID", value_name = "PID", value_delimiter = ',')]
-    kubelet_pid: Vec<u32>,
-    /// Where the kubelet keeps its pods' logs (its podLogsDir); the names there tell pods by their UIDs
-    #[arg(long, env = "KUBEWITNESS_POD_LOGS", default_value = "/var/log/pods", value_name = "DIRECTORY")]
-    pod_logs: PathBuf,
-    /// Copy the kernel's records to a file, for a report of a bug; they hold what events hold, commands included, and no token
-    #[arg(long, env = "KUBEWITNESS_TRACE", value_name = "FILE")]
-    trace: Option<PathBuf>,
-    #[command(flatten)]
-    coverage: CoverageArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kubelet")]
     ports: Ports,
+    /// A kubelet to watch wherever it is
+    ///
+    /// Although it is in another network namespace than the agent and process 1; repeatable.
+    #[arg(
+        long,
+        help_heading = "Kubelet",
+        hide_short_help = true,
+        env = "KUBEWITNESS_KUBELET_PID",
+        value_name = "PID",
+        value_delimiter = ','
+    )]
+    kubelet_pid: Vec<u32>,
+    /// Where the kubelet keeps its pods' logs
+    ///
+    /// Its podLogsDir; the names there tell pods by their UIDs.
+    #[arg(
+        long,
+        help_heading = "Kubelet",
+        hide_short_help = true,
+        env = "KUBEWITNESS_POD_LOGS",
+        default_value = "/var/log/pods",
+        value_name = "DIRECTORY"
+    )]
+    pod_logs: PathBuf,
+    #[command(flatten, next_help_heading = "Kubelet")]
+    coverage: CoverageArgs,
+    /// Copy the kernel's records to a file, for a report of a bug
+    ///
+    /// They hold what events hold, commands included, and no token.
+    #[arg(long, help_heading = "Kubelet", hide_short_help = true, env = "KUBEWITNESS_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -131,6 +186,7 @@ impl Args {
     pub(super) fn of_outputs(&self) -> outputs::Wanted {
         outputs::Wanted {
             events: self.outputs.target(),
+            socket: self.socket.path().map(Path::to_owned),
             policy: self.outputs.policy(),
             webhook: self.outputs.webhook(),
             metrics: self.metrics.address(),

@@ -10,7 +10,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok()
         .filter(|_| number.bytes().all(|digit| digit.is_ascii_digit()))
         .and_then(|number: u64| number.checked_mul(bytes));
-    size.ok_or_else(|| "a whole number of bytes, or of Ki, Mi, Gi, k, M or G, such as 100Mi".to_owned())
+    size.ok_or_else(|| "write a whole number of bytes, or of Ki, Mi, Gi, k, M or G, such as 100Mi".to_owned())
 }
 
 #[cfg(test)]

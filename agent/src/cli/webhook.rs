@@ -13,15 +13,22 @@ const HEADING: &str = "Audit webhook";
 #[derive(Clone, Debug, Parser)]
 #[expect(clippy::struct_field_names, reason = "a field's name is its flag's")]
 pub(super) struct WebhookArgs {
-    /// Send events to the server of this kubeconfig, with its credentials, in lists as the API server's audit webhook does
-    #[arg(long, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
+    /// Send events to the server of this kubeconfig
+    ///
+    /// With its credentials, in lists as the API server's audit webhook does.
+    #[arg(long, hide_short_help = true, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
     audit_webhook_config_file: Option<PathBuf>,
-    /// Where events wait while the receiver is away, for this agent alone; without it they wait in 8Mi of memory and are lost with the agent
-    #[arg(long, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_QUEUE", value_name = "DIRECTORY", requires = "audit_webhook_config_file")]
+    /// Directory where events wait while the receiver is away
+    ///
+    /// For this agent alone. Without it they wait in 8Mi of memory and are lost with the agent.
+    #[arg(long, hide_short_help = true, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_QUEUE", value_name = "DIRECTORY", requires = "audit_webhook_config_file")]
     audit_webhook_queue: Option<PathBuf>,
-    /// How much may wait there, such as 64Mi or 1Gi; then the newest events are dropped
+    /// How much may wait there
+    ///
+    /// Such as 64Mi or 1Gi; then the newest events are dropped.
     #[arg(
         long,
+        hide_short_help = true,
         help_heading = HEADING,
         env = "KUBEWITNESS_AUDIT_WEBHOOK_QUEUE_SIZE",
         value_name = "SIZE",
@@ -30,11 +37,12 @@ pub(super) struct WebhookArgs {
     )]
     audit_webhook_queue_size: u64,
     /// Events in one request, at most
-    #[arg(long, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_BATCH_MAX_SIZE", value_name = "COUNT", default_value_t = 400, value_parser = parse_batch)]
+    #[arg(long, hide_short_help = true, help_heading = HEADING, env = "KUBEWITNESS_AUDIT_WEBHOOK_BATCH_MAX_SIZE", value_name = "COUNT", default_value_t = 400, value_parser = parse_batch)]
     audit_webhook_batch_max_size: usize,
     /// How long an event waits for others before it is sent
     #[arg(
         long,
+        hide_short_help = true,
         help_heading = HEADING,
         env = "KUBEWITNESS_AUDIT_WEBHOOK_BATCH_MAX_WAIT",
         value_name = "DURATION",
@@ -42,9 +50,12 @@ pub(super) struct WebhookArgs {
         value_parser = parse_duration
     )]
     audit_webhook_batch_max_wait: Duration,
-    /// The rest before a failed request is tried again; it grows by a half each time, up to a minute
+    /// The rest before a failed request is tried again
+    ///
+    /// It grows by a half each time, up to a minute.
     #[arg(
         long,
+        hide_short_help = true,
         help_heading = HEADING,
         env = "KUBEWITNESS_AUDIT_WEBHOOK_INITIAL_BACKOFF",
         value_name = "DURATION",
@@ -73,12 +84,12 @@ impl WebhookArgs {
 /// A queue that is too small holds nothing that lasts.
 fn parse_size(text: &str) -> Result<u64, String> {
     let bytes = size(text)?;
-    if bytes >= SMALLEST_QUEUE { Ok(bytes) } else { Err("a queue has at least 1Mi".to_owned()) }
+    if bytes >= SMALLEST_QUEUE { Ok(bytes) } else { Err("give the queue at least 1Mi".to_owned()) }
 }
 
 /// The API server takes any number; one that fills a request many times over is a mistake.
 fn parse_batch(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| (1..=10_000).contains(count)).ok_or_else(|| "a batch has 1 to 10000 events".to_owned())
+    text.parse().ok().filter(|count| (1..=10_000).contains(count)).ok_or_else(|| "write a number from 1 to 10000".to_owned())
 }
 
 #[cfg(test)]

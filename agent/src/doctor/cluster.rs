@@ -37,9 +37,6 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// All that the agent has.
-    pub const OF_AGENT: [Self; 4] = [Self::Rbac, Self::Reviews, Self::Events, Self::KubeletMetrics];
-
     const fn what(self) -> &'static str {
         match self {
             Self::Rbac => "RBAC objects",
@@ -69,6 +66,15 @@ impl Feature {
             Self::Events => "no Kubernetes Events",
             Self::KubeletMetrics => "requests that were not seen are not noticed",
             Self::Commands => "report --rbac cluster and rbac need manifests instead",
+        }
+    }
+
+    /// How it is where nobody asks for it.
+    const fn unasked(self) -> &'static str {
+        match self {
+            Self::Reviews => "not asked for: whoever reaches the port reads the metrics",
+            Self::Events => "not asked for: findings are in events and metrics alone",
+            Self::Rbac | Self::KubeletMetrics | Self::Commands => "not asked for",
         }
     }
 
@@ -246,9 +252,10 @@ fn granting(feature: Feature) -> String {
 
 /// What the agent has and nobody asked for.
 pub fn not_wanted(features: &[Feature]) -> Vec<Finding> {
-    let others = Feature::OF_AGENT.into_iter().filter(|feature| !features.contains(feature));
+    // Whether the kubelet's count is compared stands elsewhere.
+    let others = [Feature::Rbac, Feature::Reviews, Feature::Events].into_iter().filter(|feature| !features.contains(feature));
     let off = |feature: Feature| {
-        let finding = Finding::off(GROUP, feature.what(), format!("not asked for: {}", feature.lost()));
+        let finding = Finding::off(GROUP, feature.what(), feature.unasked());
         Finding { fixes: feature.turned_on(), ..finding }
     };
     others.map(off).collect()
@@ -297,7 +304,7 @@ mod tests {
     #[test]
     fn what_nobody_asked_for_is_off_and_says_how_to_ask() {
         let off = not_wanted(&[Feature::Rbac]);
-        assert_eq!(off.len(), 3);
+        assert_eq!(off.len(), 2);
         assert!(off.iter().all(|finding| finding.state == State::Off && !finding.fixes.is_empty()));
     }
 }

@@ -8,9 +8,13 @@ mod finding;
 #[cfg(target_os = "linux")]
 pub mod gate;
 #[cfg(target_os = "linux")]
+mod kubelet;
+#[cfg(target_os = "linux")]
 pub mod machine;
 #[cfg(target_os = "linux")]
 pub mod outputs;
 pub mod text;
 
 pub use finding::{Finding, Fix, Group, State};
+#[cfg(target_os = "linux")]
+pub use kubelet::Kubelet;

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use procfs::process::Process;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
-use super::{Finding, Fix, Group, gate, gate::Told};
+use super::{Finding, Fix, Group, gate, gate::Told, text::counted};
 use crate::{
     export::{
         guard::{Certificate, Tls},
@@ -30,6 +31,8 @@ const GROUP: Group = Group::Outputs;
 pub struct Wanted {
     /// Where events go.
     pub events: Target,
+    /// Where those who watch meet the agent.
+    pub socket: Option<PathBuf>,
     /// Which become events.
     pub policy: Option<PathBuf>,
     /// Where they are sent.
@@ -57,6 +60,7 @@ pub async fn look(wanted: &Wanted) -> Found {
     let mut findings = vec![events(&wanted.events), policy(wanted.policy.as_deref())];
     let (port, agent) = metrics_port(wanted.metrics);
     findings.extend(webhook(wanted.webhook.as_ref(), agent.is_some()).await);
+    findings.push(socket(wanted.socket.as_deref()));
     findings.push(port);
     findings.push(readers(wanted));
     let (counts, told) = coverage(wanted.coverage.as_ref()).await;
@@ -141,6 +145,28 @@ fn space(what: &'static str, path: &Path, needed: Option<u64>) -> Finding {
     }
 }
 
+/// An agent that runs has it, or its directory can be made.
+fn socket(path: Option<&Path>) -> Finding {
+    const WHAT: &str = "watch's socket";
+    let Some(path) = path else { return Finding::off(GROUP, WHAT, "none: watch attaches probes of its own") };
+    if UnixStream::connect(path).is_ok() {
+        return Finding::ok(GROUP, WHAT, format!("{}: an agent serves it", path.display()));
+    }
+    let there = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
+    match allowed(there) {
+        Ok(()) => Finding::ok(GROUP, WHAT, format!("{} can be made", path.display())),
+        Err(error) => Finding::warn(
+            GROUP,
+            WHAT,
+            format!("{} cannot be made: {error}; watch then attaches probes of its own, and all else works", path.display()),
+            "name a path in a directory that the agent may write to, or none",
+        )
+        .fix(Fix::Flag("--watch-socket PATH".to_owned()))
+        .fix(Fix::Flag("--watch-socket none".to_owned()))
+        .fix(Fix::Systemd("RuntimeDirectory=kubewitness".to_owned())),
+    }
+}
+
 fn policy(file: Option<&Path>) -> Finding {
     const WHAT: &str = "audit policy";
     let Some(file) = file else { return Finding::off(GROUP, WHAT, "none: every request becomes an event") };
@@ -215,7 +241,7 @@ fn metrics_port(address: SocketAddr) -> (Finding, Option<SocketAddr>) {
         Err(error) => error,
     };
     let holder = (error.kind() == io::ErrorKind::AddrInUse).then(|| holder(address.port())).flatten();
-    if let Some((pid, name)) = holder.as_ref().filter(|(_, name)| name == "kubewitness") {
+    if let Some((pid, name)) = holder.as_ref().filter(|(_, name)| matches!(name.as_str(), "kubewitness" | "kubewitness-arm")) {
         return (Finding::ok(GROUP, WHAT, format!("{address}: an agent runs here already, process {pid} ({name})")), Some(address));
     }
     let by = holder.map(|(pid, name)| format!(" by process {pid} ({name})")).unwrap_or_default();
@@ -271,7 +297,11 @@ async fn coverage(kubelet: Option<&(Elsewhere, ConnectOptions)>) -> (Finding, Op
     match page.await.unwrap_or_else(|_| Err(format!("it has not answered within {} s", WITHIN.as_secs()))) {
         Ok(page) => match crate::kubelet::Counters::parse(&page) {
             Some(counters) => {
-                let text = format!("{} tells it: {} requests so far", kubelet.url, counters.requests);
+                let text = format!(
+                    "{} tells it: {} so far",
+                    kubelet.url,
+                    counted(usize::try_from(counters.requests).unwrap_or(usize::MAX), "request")
+                );
                 (Finding::ok(GROUP, WHAT, text), gate::by_kubelet(&page))
             }
             None => (failed(WHAT, kubelet, "its answer is not a kubelet's page of metrics"), None),
@@ -325,6 +355,21 @@ mod tests {
         assert_eq!(found.state, State::Fail);
         assert!(found.detail.contains("No such file"), "{found:?}");
         assert_eq!(of(&folder, rotation).state, State::Fail);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_socket_is_served_or_can_be_made_or_cannot() {
+        let folder = std::env::temp_dir().join(format!("kubewitness-doctor-socket-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("below/watch.sock");
+        assert_eq!(socket(None).state, State::Off);
+        assert!(socket(Some(&path)).detail.ends_with("can be made"));
+        assert!(!folder.join("below").exists(), "looking makes nothing");
+        let path = folder.join("watch.sock");
+        let _agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(socket(Some(&path)).detail.ends_with("an agent serves it"));
+        assert_eq!(socket(Some(Path::new("/proc/none/watch.sock"))).state, State::Warn);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -92,8 +92,66 @@ fn are(count: usize) -> String {
     format!("{} {}", things(count), if count == 1 { "is" } else { "are" })
 }
 
-/// What to set stands on a line of its own and is not wrapped, so that it can be copied.
+/// What to set stands on a line of its own and is not wrapped, so that it can be copied; far to the left, so that it fits.
 fn fix(fix: &Fix) -> String {
     let (place, set) = fix.parts();
-    format!("{:INDENT$}  {place}: {set}\n", "")
+    format!("{:8}{place}: {set}\n", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings() -> Vec<Finding> {
+        vec![
+            Finding::ok(Group::Kernel, "kernel", "Linux 6.18 for amd64"),
+            Finding::warn(
+                Group::Node,
+                "memory",
+                "the control group may take 48 MiB; 64 MiB are enough for a usual node",
+                "raise the limit",
+            )
+            .fix(Fix::Helm("resources.limits.memory=64Mi".to_owned())),
+            Finding::off(Group::Outputs, "webhook", "none").fix(Fix::Helm("webhook.secretName=SECRET".to_owned())),
+        ]
+    }
+
+    #[test]
+    fn findings_wrap_below_their_text_and_fixes_do_not() {
+        let style = Style { width: 60, paint: Paint::Plain, fixes: true };
+        assert_eq!(
+            style.findings(&findings()),
+            "\
+Kernel
+  ok    kernel            Linux 6.18 for amd64
+
+Node
+  warn  memory            the control group may take 48 MiB;
+                          64 MiB are enough for a usual node
+                          → raise the limit
+        helm --set: resources.limits.memory=64Mi
+
+Events and metrics
+  off   webhook           none
+        helm --set: webhook.secretName=SECRET
+"
+        );
+        let short = Style { fixes: false, ..style }.findings(&findings());
+        assert!(!short.contains("helm"), "{short}");
+    }
+
+    #[test]
+    fn the_summary_counts_and_says_how_to_learn_more() {
+        let style = Style { width: 200, paint: Paint::Plain, fixes: false };
+        let all = findings();
+        let of = |findings: &[Finding]| style.summary(&findings.iter().collect::<Vec<_>>());
+        assert_eq!(of(&all[..1]), "Everything is in place.\n");
+        assert_eq!(of(&all), "Nothing is in the way; 1 thing to look at. With --fix-hints it says what exactly to set.\n");
+        let failed = Finding { state: State::Fail, ..all[0].clone() };
+        assert_eq!(of(&[failed.clone(), all[0].clone()]), "1 thing is in the way.\n");
+        assert_eq!(
+            of(&[failed.clone(), failed, all[1].clone()]),
+            "2 things are in the way, and 1 thing to look at. With --fix-hints it says what exactly to set.\n"
+        );
+    }
 }

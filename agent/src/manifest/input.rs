@@ -24,6 +24,10 @@ pub enum InputError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is larger than {} MiB: split it, or leave out all but ClusterRoles and ClusterRoleBindings", path.display(), LARGEST >> 20)]
     TooLarge { path: PathBuf },
+    #[error("{} holds no *.yaml, *.yml or *.json: nothing was looked at; name the files themselves", path.display())]
+    NoFiles { path: PathBuf },
+    #[error("standard input was empty: nothing was looked at; did the command before the pipe fail?")]
+    NoInput,
     #[error("{} holds more than {FILES} manifests, or directories more than {DEPTH} deep: name those that matter", path.display())]
     TooMany { path: PathBuf },
 }
@@ -39,12 +43,19 @@ pub fn read_and_tell(paths: &[PathBuf], mut tell: impl FnMut(u64)) -> Result<Man
     let mut manifests = Manifests::default();
     for path in paths {
         if path.as_os_str() == "-" {
-            manifests.take(STDIN, &bounded(io::stdin().lock(), path)?);
+            let text = bounded(io::stdin().lock(), path)?;
+            if text.is_empty() {
+                return Err(InputError::NoInput);
+            }
+            manifests.take(STDIN, &text);
             continue;
         }
         let mut files = Vec::new();
         if path.is_dir() {
             find(path, path, DEPTH, &mut files)?;
+            if files.is_empty() {
+                return Err(InputError::NoFiles { path: path.clone() });
+            }
         } else {
             files.push(path.clone());
         }

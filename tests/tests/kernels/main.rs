@@ -74,14 +74,15 @@ fn assert_seen_and_told(report: &Report, attachment: &str) {
     let doctor: Value = serde_json::from_str(file(report, "doctor.json")).unwrap();
     assert_eq!(doctor["attachment"], attachment, "{doctor}");
     for finding in doctor["preconditions"].as_array().unwrap() {
-        assert_eq!(finding["state"], "ok", "{finding}");
+        assert_ne!(finding["state"], "fail", "{finding}");
+        assert!(finding["state"] == "ok" || finding["group"] != "kernel", "{finding}");
     }
     assert!(file(report, "doctor").contains(&report.release), "{}", file(report, "doctor"));
     assert!(file(report, "integrity").contains("attached to a kubelet"), "{}", file(report, "integrity"));
     let locked = file(report, "confidentiality");
     assert!(locked.contains("locked down in mode `confidentiality`") && locked.lines().count() == 1, "{locked}");
     let told = file(report, "confidentiality-doctor");
-    assert!(told.lines().any(|line| line.starts_with("FAIL  lockdown")), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("  FAIL  lockdown")), "{told}");
 }
 
 fn row(report: &Report, attachment: &str, capabilities: &str) {

@@ -19,8 +19,9 @@ struct Sample {
     rounds: Vec<Round>,
 }
 
-/// Microseconds of processor time of one request.
-#[derive(Deserialize)]
+/// Microseconds of processor time of one request; 0 where a load has no requests.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Round {
     kubelet_us: f64,
     watcher_us: f64,

@@ -69,7 +69,7 @@ fn lockdown(found: &Lockdown) -> Finding {
         Lockdown::Absent => return Finding::ok(GROUP, WHAT, "the kernel has none"),
         // The line about the programs tells whether it is in the way.
         Lockdown::Hidden => {
-            return Finding::ok(GROUP, WHAT, "/sys/kernel/security is not mounted here; whether the kernel takes the programs tells");
+            return Finding::ok(GROUP, WHAT, "its mode is not to be seen here; whether the kernel takes the programs tells");
         }
         Lockdown::Modes(modes) => modes,
     };

@@ -1,54 +1,26 @@
-//! A kubelet: whether it can be watched, how, and how it is set up.
+//! A kubelet that runs: whether it can be watched, what that costs, and how it is set up.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
-
-use serde::Serialize;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{Wanted, cost};
 use crate::{
-    doctor::{Finding, Fix, Group, gate::Told},
+    doctor::{Finding, Fix, Group, Kubelet},
     probe::Lease,
-    target::{
-        Disbelief, ExecutableFile, FINER_RIGHTS, GATE, Setting, WITHOUT_FINER_RIGHTS, bare_sites, executable, has_gate, listeners, netns,
-        plan::{Plan, plan},
-        settings,
-    },
+    target::{Disbelief, ExecutableFile, Setting, bare_sites, blindness, executable, listeners, netns, settings},
 };
 
 const GROUP: Group = Group::Kubelet;
-
-/// A kubelet, running or as a file.
-#[derive(Serialize)]
-pub struct Kubelet {
-    /// Absent for a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// Its executable.
-    pub file: PathBuf,
-    /// What was found about it.
-    pub findings: Vec<Finding>,
-    /// Where it would be probed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Plan>,
-    /// How it is set up; empty for a file.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub settings: Vec<Setting>,
-    /// Why that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub settings_unknown: Option<String>,
-    /// Why there is no plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
 
 /// Who was found.
 pub(super) fn found(ports: &[u16], pids: &BTreeSet<u32>) -> Finding {
     const WHAT: &str = "kubelet";
     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
     let ports = ports.join(" or ");
+    if pids.is_empty()
+        && let Some(why) = blindness()
+    {
+        return Finding::warn(GROUP, WHAT, format!("cannot be told: {why}"), "mend the rights first");
+    }
     if pids.is_empty() {
         return Finding::fail(
             GROUP,
@@ -73,13 +45,6 @@ pub(super) fn impostors(impostors: &[(u32, Disbelief)]) -> Option<Finding> {
 }
 
 impl Kubelet {
-    /// A file on disk.
-    pub fn of_file(file: &Path) -> std::io::Result<Self> {
-        let mut kubelet = Self::new(None, file.to_owned());
-        kubelet.plan(&ExecutableFile::open(file)?);
-        Ok(kubelet)
-    }
-
     /// A process.
     pub(super) fn running(pid: u32, wanted: &Wanted) -> Self {
         let path = executable(pid);
@@ -95,30 +60,6 @@ impl Kubelet {
             kubelet.set_up(pid, wanted);
         }
         kubelet
-    }
-
-    fn new(pid: Option<u32>, file: PathBuf) -> Self {
-        Self { pid, file, findings: Vec::new(), plan: None, settings: Vec::new(), settings_unknown: None, problem: None }
-    }
-
-    fn plan(&mut self, file: &ExecutableFile) {
-        match plan(file) {
-            Ok(plan) => {
-                let version = plan.kubelet_version.as_deref().unwrap_or("of an unknown release");
-                let (sites, machine) = (plan.sites.len(), plan.architecture.name());
-                let text =
-                    format!("{version} for {machine}, {}: {sites} sites, all on instructions that the kernel emulates", plan.go_version);
-                self.findings.push(Finding::ok(GROUP, "plan", text));
-                self.plan = Some(plan);
-            }
-            Err(error) => self.refused(error.to_string()),
-        }
-    }
-
-    fn refused(&mut self, why: String) {
-        let advice = "see docs/doctor.md, \"The plan\": is it a kubelet, and may the agent read it?";
-        self.findings.push(Finding::fail(GROUP, "plan", why.clone(), advice));
-        self.problem = Some(why);
     }
 
     /// Whether it can be told that probes are still in its code, which somebody may write over.
@@ -156,26 +97,6 @@ impl Kubelet {
                 self.findings.push(read_only_port(pid, wanted.ports[1]));
                 self.settings_unknown = Some(why);
             }
-        }
-    }
-
-    /// Its release, 36 for 1.36.
-    fn minor(&self) -> Option<u32> {
-        self.plan.as_ref()?.kubelet_version.as_deref()?.strip_prefix("v1.")?.split('.').next()?.parse().ok()
-    }
-
-    /// Somebody knows better than its files whether it asks for finer rights.
-    pub fn finer_rights(&mut self, told: Told) {
-        let finding = match told {
-            Told { on: true, by } => Finding::ok(GROUP, FINER_RIGHTS, format!("on: {by}")),
-            Told { on: false, by } => {
-                let off = Finding::warn(GROUP, FINER_RIGHTS, format!("off: {by}"), WITHOUT_FINER_RIGHTS);
-                if has_gate(self.minor()) { off.fix(Fix::Kubelet(GATE.to_owned())) } else { off }
-            }
-        };
-        match self.findings.iter_mut().find(|known| known.what == FINER_RIGHTS) {
-            Some(known) => *known = finding,
-            None => self.findings.push(finding),
         }
     }
 }

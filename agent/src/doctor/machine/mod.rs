@@ -8,13 +8,11 @@ mod rights;
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use super::{Finding, Kubelet};
 use crate::{
     probe::Way,
     target::{listeners, netns, own_netns, standing},
 };
-
-pub use kubelet::Kubelet;
 
 /// What the agent would be asked to watch.
 #[derive(Clone, Debug)]

@@ -150,7 +150,7 @@ impl Files {
         let (certificate, key) = (self.certificate.display().to_string(), self.key.display().to_string());
         let failed = |path: &str| {
             let path = path.to_owned();
-            move |error: pem::Error| CertificateError::File { path, problem: error.to_string() }
+            move |error: pem::Error| CertificateError::File { path, problem: of_pem(&error) }
         };
         let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = chain.map_err(failed(&certificate))?;
@@ -159,6 +159,14 @@ impl Files {
         }
         let secret = PrivateKeyDer::from_pem_file(&self.key).map_err(failed(&key))?;
         CertifiedKey::from_der(chain, secret, &self.provider).map_err(|source| CertificateError::Pair { certificate, key, source })
+    }
+}
+
+/// What is wrong with a PEM file.
+fn of_pem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::NoItemsFound => "there is nothing of that kind in it".to_owned(),
+        other => other.to_string(),
     }
 }
 

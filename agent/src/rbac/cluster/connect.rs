@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
 use super::discreet::without_secrets;
+use crate::causes::in_one_line;
 
 /// Where the API server and the credentials are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +50,8 @@ pub enum ConnectError {
         why: String,
     },
     /// None is named, and this is no pod.
-    #[error("no cluster is named: use --kubeconfig FILE, or set KUBECONFIG; in a pod, let its ServiceAccount's token be mounted ({0})")]
-    Nowhere(#[source] kube::config::InClusterError),
+    #[error("no cluster is named: use --kubeconfig FILE, or set KUBECONFIG; in a pod, let its ServiceAccount's token be mounted{}", of_pod(.0))]
+    Nowhere(kube::config::InClusterError),
     /// What the kubeconfig says cannot be used.
     #[error("{name}: {why}; check the certificates, keys and commands that it names")]
     Unusable {
@@ -119,6 +120,14 @@ impl Connection {
         let usual = usual.filter(|file| file.exists()).map(|file| file.display().to_string());
         let named = || self.options.context.is_some().then(|| "~/.kube/config".to_owned());
         usual.or_else(named).map(|name| (name, None))
+    }
+}
+
+/// What is wrong in a pod; elsewhere nothing is.
+fn of_pod(error: &kube::config::InClusterError) -> String {
+    match error {
+        kube::config::InClusterError::ReadEnvironmentVariable(_) => String::new(),
+        error => format!(" ({})", in_one_line(error)),
     }
 }
 

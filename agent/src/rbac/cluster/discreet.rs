@@ -21,12 +21,25 @@ pub fn without_secrets(error: &(dyn Error + 'static)) -> String {
         if error.downcast_ref().is_some_and(unusable) {
             return "its proxy is neither http:// nor https://".to_owned();
         }
-        if matches!(error.downcast_ref(), Some(KubeconfigError::Parse(_))) {
-            return "it cannot be parsed as a kubeconfig; `kubectl config view --kubeconfig FILE` may say why".to_owned();
+        if let Some(said) = error.downcast_ref().and_then(of_kubeconfig) {
+            return said;
         }
         cause = error.source();
     }
     in_one_line(error)
+}
+
+/// What is wrong with a kubeconfig, where kube says it for those who know its code, or repeats a part of it.
+fn of_kubeconfig(error: &KubeconfigError) -> Option<String> {
+    Some(match error {
+        KubeconfigError::Parse(_) => "it cannot be parsed as a kubeconfig; `kubectl config view --kubeconfig FILE` may say why".to_owned(),
+        KubeconfigError::ReadConfig(error, _) => format!("it cannot be read: {error}"),
+        KubeconfigError::CurrentContextNotSet => "it has no current-context".to_owned(),
+        KubeconfigError::LoadContext(name) => format!("it has no context {name}"),
+        KubeconfigError::LoadClusterOfContext(name) => format!("it has no cluster {name}, which its context names"),
+        KubeconfigError::MissingClusterUrl => "its cluster has no server".to_owned(),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
