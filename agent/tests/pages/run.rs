@@ -16,7 +16,7 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use super::{Told, shown, told};
 
 /// Commands that read what they are told and print, and do nothing else. Only these are run: others may write where a page tells people to.
-const RUN: [&str; 5] = ["completions", "rbac", "report", "--help", "--version"];
+const RUN: [&str; 6] = ["completions", "rbac", "report", "watch", "--help", "--version"];
 
 /// What is not run here, and why; `*` stands for any words. A line that is neither here nor run fails the test, and so does a pattern that no
 /// line has any more.
@@ -25,6 +25,11 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("run", "the same"),
     ("doctor *", "tells of the node that it runs on, and plans a kubelet that must be there: tests/tests/doctor.rs, agent/tests/plan.rs"),
     ("doctor", "the same"),
+    ("watch --findings-only", "watches a kubelet, as root: tests/tests/outputs.rs does beside an agent and without one"),
+    ("watch --top", "the same, on a terminal: agent/tests/watch_cli.rs has it with files"),
+    ("watch -o json", "watches a kubelet, as root"),
+    ("watch", "the same"),
+    ("man *", "writes pages into a folder"),
     ("rbac", "asks a cluster: tests/tests/rbac_command.rs"),
     ("rbac --fail-on critical", "pre-commit adds the files"),
     ("rbac --allow ServiceAccount:monitoring/agent", "asks a cluster: agent/tests/rbac_cli.rs has it with files"),
