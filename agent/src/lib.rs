@@ -5,6 +5,11 @@
 //!
 //! What watches a kubelet is for Linux. The rest, which is what `rbac` and `report` do, is for every system.
 
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, unused_imports, reason = "what only the commands for Linux use of the other modules")
+)]
+
 pub mod gobin;
 pub mod target;
 #[cfg(target_os = "linux")]

@@ -11,7 +11,6 @@ mod place;
 pub mod plan;
 #[cfg(target_os = "linux")]
 mod presence;
-#[cfg(target_os = "linux")]
 mod settings;
 #[cfg(target_os = "linux")]
 mod watch;
@@ -26,9 +25,7 @@ pub use identity::FileId;
 pub use place::Places;
 #[cfg(target_os = "linux")]
 pub(crate) use presence::bare_sites;
-#[cfg(target_os = "linux")]
 pub(crate) use settings::{FINER_RIGHTS, GATE, WITHOUT_FINER_RIGHTS, has_gate};
-#[cfg(target_os = "linux")]
 pub use settings::{Setting, node_name, settings};
 #[cfg(target_os = "linux")]
 pub use watch::{AdoptError, Kubelets, Presence, Status};
