@@ -75,7 +75,7 @@ pub(super) struct Args {
     #[arg(long, env = "KUBEWITNESS_TOP")]
     top: bool,
     /// Whole identities, however long
-    #[arg(short, long)]
+    #[arg(short, long, env = "KUBEWITNESS_WIDE")]
     wide: bool,
     /// How to print it
     #[arg(short, long, env = "KUBEWITNESS_OUTPUT", default_value = "text", value_name = "FORM")]
@@ -102,27 +102,27 @@ struct FilterArgs {
     /// Who asks, such as monitoring/agent
     ///
     /// The whole name, or namespace/name for a service account; - is nobody.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, env = "KUBEWITNESS_IDENTITY", value_name = "NAME", value_delimiter = ',')]
     identity: Vec<Pattern>,
     /// The namespace of the pod
-    #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(short, long, env = "KUBEWITNESS_NAMESPACE", value_name = "NAME", value_delimiter = ',')]
     namespace: Vec<Pattern>,
     /// The pod, or namespace/pod
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, env = "KUBEWITNESS_POD", value_name = "NAME", value_delimiter = ',')]
     pod: Vec<Pattern>,
     /// What is asked for: exec, containerLogs, metrics/cadvisor, …
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = endpoint(), hide_possible_values = true)]
+    #[arg(long, env = "KUBEWITNESS_ENDPOINT", value_name = "NAME", value_delimiter = ',', value_parser = endpoint(), hide_possible_values = true)]
     endpoint: Vec<Endpoint>,
     /// How it was let in: fallback, proxy-only, denied, …
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = access(), hide_possible_values = true)]
+    #[arg(long, env = "KUBEWITNESS_ACCESS", value_name = "NAME", value_delimiter = ',', value_parser = access(), hide_possible_values = true)]
     access: Vec<AccessKind>,
     /// Only where something is wrong
-    #[arg(long)]
+    #[arg(long, env = "KUBEWITNESS_FINDINGS_ONLY")]
     findings_only: bool,
     /// No earlier than 10m or 2h ago, or a time
     ///
     /// In event files: an agent keeps no requests that are over. Units are s, m, h and d; a time is such as 2026-03-04T05:06:07Z.
-    #[arg(long, value_name = "TIME", value_parser = |text: &str| Since::parse(text, Timestamp::now()))]
+    #[arg(long, env = "KUBEWITNESS_SINCE", value_name = "TIME", value_parser = |text: &str| Since::parse(text, Timestamp::now()))]
     since: Option<Since>,
 }
 
