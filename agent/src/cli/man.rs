@@ -54,6 +54,7 @@ mod tests {
                 assert!(page.contains(&argument.replace('-', "\\-")), "{}: --{argument}", command.get_name());
             }
         }
+        assert!(page("kubewitness-run").contains("KUBEWITNESS_EVENTS_MAX_SIZE"), "the settings of the unit are explained by this page");
         assert!(page("kubewitness").contains("kubewitness\\-report(1)"));
         assert!(page("kubectl-kubewitness").contains("rbac"));
         fs::remove_dir_all(directory).unwrap();
