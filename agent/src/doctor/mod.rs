@@ -1,6 +1,6 @@
 //! What must be in place for each feature, whether it is, and what to do where it is not.
 //!
-//! [`finding`] and [`text`] are pure. What is looked at only where the agent can run is in [`machine`] and [`outputs`], behind one function each;
+//! `finding` and `text` are pure. What is looked at only where the agent can run is in `machine` and `outputs`, behind one function each;
 //! [`cluster`] looks from any machine.
 
 pub mod cluster;

@@ -42,6 +42,10 @@ fn told() -> Vec<Told> {
 /// The examples of a command and of those below it: lines of the text behind the options that are indented and run kubewitness.
 fn examples(command: &clap::Command) -> Vec<Told> {
     let text = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string).unwrap_or_default();
+    // A long one goes on behind a backslash.
+    let mut parts = text.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let text = parts.fold(first, |text, part| text + part.trim_start());
     let lines = text.lines().filter(|line| line.starts_with("  ")).map(|line| {
         // What an example does stands behind it, further than a blank away.
         let line = line.trim_start();
