@@ -205,7 +205,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let watchers = Watchers::new(metrics.watch());
     let (outputs, policy, renewal) = args.outputs.open(&node, &args.pod_logs, args.cluster.options(), &metrics, watchers.clone())?;
     let health = Arc::new(Health::new(metrics));
-    let _served = args.socket.serve(&watchers, Arc::clone(&health), &node);
+    let shown = (Arc::clone(&health), node.clone());
     let door = args.metrics.door(&node, args.cluster.options(), Arc::clone(&health))?;
     let stop = front.open(door, renewal)?;
     let (seen, to_compare) = watch::channel(Seen::default());
@@ -248,6 +248,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Switch::Off => None,
     };
     let mut daemon = Daemon::start(options, rbac, |news| recorder.take(news))?;
+    // Not before: a daemon that cannot start says why, and nothing else.
+    let _served = args.socket.serve(&watchers, shown.0, &shown.1);
     daemon.run(stop.as_fd())?;
     // Takes the probes off, so that nothing new comes while the rest is written.
     drop(daemon);
