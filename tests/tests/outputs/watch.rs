@@ -134,7 +134,7 @@ pub(super) fn without_an_agent(bed: &Bed) {
         assert!(begun.elapsed() < Duration::from_secs(30), "{}", said());
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(Call::get("/pods").token(&token).user_agent("own").from_node(&bed.cluster).unwrap().only(), Some(200));
+    assert_eq!(Call::get("/configz").token(&token).user_agent("own").from_node(&bed.cluster).unwrap().only(), Some(200));
     let event: Value = loop {
         let event: Value = serde_json::from_str(&watcher.line()).unwrap();
         if event["userAgent"] == "own" {

@@ -136,7 +136,6 @@ fn mistakes_in_the_options_are_told() {
     for (url, more, words) in [
         ("http://me:hunter2@127.0.0.1:9", &[][..], "use --prometheus-user and --prometheus-password-file"),
         ("http://127.0.0.1:9/?x=y", &[], "without a query"),
-        ("ftp://127.0.0.1", &[], "is no address of a server"),
         ("http://127.0.0.1:9", &["--prometheus-bearer-token-file", missing], "the token file"),
         ("http://127.0.0.1:9", &["--prometheus-ca-file", missing], "the CA file"),
         ("http://127.0.0.1:9", &["--prometheus-bearer-token", "hunter2\n"], "characters that cannot be sent"),
