@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 /// How times are shown.
 #[derive(Clone, Debug)]
@@ -24,6 +24,23 @@ impl When {
         match self {
             Self::Utc => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             Self::Local(zone) => time.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        }
+    }
+
+    /// The day of a moment, where [`Self::live`] tells it without.
+    pub fn day(&self, time: Timestamp) -> Option<Date> {
+        match self {
+            Self::Utc => None,
+            Self::Local(zone) => Some(time.to_zoned_datetime(zone.clone()).date()),
+        }
+    }
+
+    /// As [`Self::live`], but in the zone of people to the second: `10:32:07`.
+    pub fn brief(&self, time: Timestamp) -> impl fmt::Display + use<> {
+        let live = self.live(time).to_string();
+        match self {
+            Self::Utc => live,
+            Self::Local(_) => live.split('.').next().unwrap_or_default().to_owned(),
         }
     }
 

@@ -43,7 +43,8 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 pub(crate) fn all() -> Result<()> {
     for_build(&[Arch::Amd64])?;
     install(&CARGO_DENY)?;
-    install(&MDBOOK)
+    install(&MDBOOK)?;
+    Ok(())
 }
 
 /// What building for these machines needs.
@@ -55,7 +56,8 @@ pub(crate) fn for_build(archs: &[Arch]) -> Result<()> {
     if archs.contains(&Arch::Arm64) {
         machine::compiler_for_arm64()?;
     }
-    install(&BPF_LINKER)
+    install(&BPF_LINKER)?;
+    Ok(())
 }
 
 /// A tree after `cargo xtask test` holds that much; most of it is debug information.
@@ -116,16 +118,14 @@ const WEBSOCAT_WITH_OPENSSL: Tool =
 pub(crate) fn websocat() -> Result<PathBuf> {
     let headers = project::answer(Command::new("pkg-config").args(["--exists", "openssl"])).is_ok();
     let missing = "websocat could not be built; if it is OpenSSL that is missing, install libssl-dev and pkg-config";
-    install(if headers { &WEBSOCAT } else { &WEBSOCAT_WITH_OPENSSL }).context(missing)?;
-    project::tool(WEBSOCAT.name)
+    install(if headers { &WEBSOCAT } else { &WEBSOCAT_WITH_OPENSSL }).context(missing)
 }
 
 const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2", takes: "about 1 minute", opt_level: "0", arguments: &[] };
 
 /// cargo-fuzz, for fuzzing alone.
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
-    install(&CARGO_FUZZ)?;
-    project::tool(CARGO_FUZZ.name)
+    install(&CARGO_FUZZ)
 }
 
 /// For its search alone: it neither serves nor watches here.
@@ -139,15 +139,16 @@ const MDBOOK: Tool = Tool {
 
 /// mdBook.
 pub(crate) fn mdbook() -> Result<PathBuf> {
-    install(&MDBOOK)?;
-    project::tool(MDBOOK.name)
+    install(&MDBOOK)
 }
 
-fn install(tool: &Tool) -> Result<()> {
+/// Where the tool is, which is built first if it is not there.
+fn install(tool: &Tool) -> Result<PathBuf> {
     let &Tool { name, version, takes, opt_level, arguments } = tool;
-    let installed = project::answer(Command::new(project::tool(name)?).arg("--version"));
+    let path = project::tool(name)?;
+    let installed = project::answer(Command::new(&path).arg("--version"));
     if installed.is_ok_and(|said| said.split_whitespace().any(|word| word.trim_start_matches('v') == version)) {
-        return Ok(());
+        return Ok(path);
     }
     step(&format!("setup: {name} {version}, {takes}"), || {
         let tools = project::cache()?.join("tools");
@@ -163,5 +164,6 @@ fn install(tool: &Tool) -> Result<()> {
                 .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]),
         )?;
         fs::remove_dir_all(&building).with_context(|| format!("cannot remove the folder {}", building.display()))
-    })
+    })?;
+    Ok(path)
 }

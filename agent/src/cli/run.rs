@@ -29,13 +29,12 @@ use crate::{
     daemon::{Daemon, Options, now},
     doctor::{cluster, machine, outputs},
     export::{
-        Attempts, Clock, Health, Recorder, Seen,
+        Clock, Ends, Health, Recorder, Seen,
         audit::{self, Auditor},
         metrics::Metrics,
         watchers::Watchers,
     },
     judge::Policy,
-    probe::Counts,
 };
 
 /// What waits in the sink has this long when the daemon is told to stop; whoever stops it waits two seconds.
@@ -216,20 +215,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Commands::Redacted => audit::Commands::Redacted,
     };
     let auditor = Auditor::new(Uuid::new_v4(), node.clone(), commands);
-    let mut recorder = Recorder {
-        health,
-        auditor,
-        restraint,
-        policy,
-        outputs,
-        seen,
-        clock: read_clock(),
-        read_clock,
-        counts: Counts::default(),
-        attempts: Attempts::default(),
-        line: Vec::new(),
-        is_clock_read: false,
-    };
+    let mut recorder = Recorder::new(Ends { health, auditor, restraint, policy, outputs, seen }, read_clock);
     let options = Options {
         port: args.ports.kubelet_port,
         read_only_port: args.ports.read_only_port,
@@ -253,7 +239,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     daemon.run(stop.as_fd())?;
     // Takes the probes off, so that nothing new comes while the rest is written.
     drop(daemon);
-    if !recorder.outputs.close(FLUSH) {
+    if !recorder.close(FLUSH) {
         warn!("some events could not be written in time; they are lost");
     }
     info!("stopped");

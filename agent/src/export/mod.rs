@@ -21,6 +21,6 @@ pub use clock::Clock;
 pub use health::{Health, Readiness};
 pub use notices::Notices;
 pub use outputs::Outputs;
-pub use recorder::{Attempts, Recorder, Seen};
+pub use recorder::{Ends, Recorder, Seen};
 pub use restraint::Restraint;
 pub use weight::Weight;

@@ -19,6 +19,22 @@ use crate::{daemon::News, exchange::ConnectionStep, judge::Verdict, probe::Count
 
 /// The end of the way through the house.
 pub struct Recorder<C> {
+    ends: Ends,
+    /// What the wall's clock shows.
+    clock: Clock,
+    /// Reads both clocks: the wall's may be set while the agent runs.
+    read_clock: C,
+    /// Whether they were read since the last pause.
+    is_clock_read: bool,
+    /// What was counted in the kernel when it was last looked at.
+    counts: Counts,
+    attempts: Attempts,
+    /// The last line that was written, whose room the next one takes.
+    line: Vec<u8>,
+}
+
+/// Where what a recorder takes ends up, and in which form.
+pub struct Ends {
     /// Where figures go, and what is known of the agent itself.
     pub health: std::sync::Arc<Health>,
     /// How events are written.
@@ -31,23 +47,11 @@ pub struct Recorder<C> {
     pub outputs: Outputs,
     /// Where it is told how much was seen: about once a second, or less where nothing happens.
     pub seen: watch::Sender<Seen>,
-    /// What the wall's clock shows.
-    pub clock: Clock,
-    /// Reads both clocks: the wall's may be set while the agent runs.
-    pub read_clock: C,
-    /// Whether they were read since the last pause.
-    pub is_clock_read: bool,
-    /// What was counted in the kernel when it was last looked at.
-    pub counts: Counts,
-    /// What the log tells of processes that are not believed.
-    pub attempts: Attempts,
-    /// The last line that was written, whose room the next one takes.
-    pub line: Vec<u8>,
 }
 
 /// How often the log tells that a process is not believed: several clusters on a machine are each other's all day.
 #[derive(Debug)]
-pub struct Attempts {
+struct Attempts {
     seldom: Bucket,
     /// Hits that were told of.
     told: u64,
@@ -69,84 +73,95 @@ pub struct Seen {
 }
 
 impl<C: FnMut() -> Clock> Recorder<C> {
+    /// Nothing was taken yet.
+    pub fn new(ends: Ends, mut read_clock: C) -> Self {
+        let clock = read_clock();
+        Self { ends, clock, read_clock, is_clock_read: false, counts: Counts::default(), attempts: Attempts::default(), line: Vec::new() }
+    }
+
+    /// Writes out what waits; true if all of it was handled in this time: see [`Outputs::close`].
+    pub fn close(self, within: Duration) -> bool {
+        self.ends.outputs.close(within)
+    }
+
     /// Takes one piece of news.
     pub fn take(&mut self, news: News) {
         match news {
             News::Verdict(verdict) => self.verdict(&verdict),
-            News::Connection(ConnectionStep::Opened(port)) => self.health.metrics().connection_opened(port),
+            News::Connection(ConnectionStep::Opened(port)) => self.ends.health.metrics().connection_opened(port),
             News::Connection(ConnectionStep::Closed { port, without_request }) => {
-                self.health.metrics().connection_closed(port);
+                self.ends.health.metrics().connection_closed(port);
                 if without_request {
-                    self.health.metrics().connection_without_request(SilentConnection::Closed);
+                    self.ends.health.metrics().connection_without_request(SilentConnection::Closed);
                 }
             }
             News::Connection(ConnectionStep::Evicted(port)) => {
-                self.health.metrics().connection_closed(port);
-                self.health.metrics().connection_without_request(SilentConnection::Evicted);
+                self.ends.health.metrics().connection_closed(port);
+                self.ends.health.metrics().connection_without_request(SilentConnection::Evicted);
             }
-            News::Disbelieved(why) => self.health.metrics().disbelieved(&why),
-            News::Undecodable(total) => self.health.metrics().records_lost(LostRecords::Undecodable, total),
+            News::Disbelieved(why) => self.ends.health.metrics().disbelieved(&why),
+            News::Undecodable(total) => self.ends.health.metrics().records_lost(LostRecords::Undecodable, total),
             News::Counts(counts) => self.counts(counts),
             News::RbacSynced(synced) => {
-                self.health.metrics().rbac_synced(synced);
+                self.ends.health.metrics().rbac_synced(synced);
                 if synced {
                     info!("the RBAC objects are known: what they say of each request is in its event");
                 }
             }
             News::Status(status) => self.status(&status),
             News::Pause => {
-                self.outputs.flush();
+                self.ends.outputs.flush();
                 self.is_clock_read = false;
             }
-            News::Checked(check, failure) => self.health.checked(check, failure),
-            News::Mended(check) => self.health.metrics().mended(check),
+            News::Checked(check, failure) => self.ends.health.checked(check, failure),
+            News::Mended(check) => self.ends.health.metrics().mended(check),
         }
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
-        self.health.metrics().record(verdict);
+        self.ends.health.metrics().record(verdict);
         if !std::mem::replace(&mut self.is_clock_read, true) {
             self.clock = self.clock.follow((self.read_clock)());
         }
         // The policy is about events alone.
-        self.outputs.notify(verdict, self.clock);
-        let ruling = self.restraint.rule(verdict);
+        self.ends.outputs.notify(verdict, self.clock);
+        let ruling = self.ends.restraint.rule(verdict);
         if ruling == Ruling::Withhold {
-            return self.health.metrics().event_withheld(verdict.judgement.access.kind());
+            return self.ends.health.metrics().event_withheld(verdict.judgement.access.kind());
         }
-        if let Some(policy) = &self.policy {
-            let event = self.auditor.event(verdict, self.clock);
+        if let Some(policy) = &self.ends.policy {
+            let event = self.ends.auditor.event(verdict, self.clock);
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
-                self.health.metrics().event_omitted(event.stage);
+                self.ends.health.metrics().event_omitted(event.stage);
                 // It decides what is kept, not what is looked at.
-                if self.outputs.watchers().is_watched() {
-                    self.auditor.write_line(verdict, self.clock, Marks::default(), &mut self.line);
-                    self.outputs.watchers().send(&self.line, Weight::of(verdict));
+                if self.ends.outputs.watchers().is_watched() {
+                    self.ends.auditor.write_line(verdict, self.clock, Marks::default(), &mut self.line);
+                    self.ends.outputs.watchers().send(&self.line, Weight::of(verdict));
                 }
                 return;
             }
         }
-        let marks = Marks { policy: self.policy.is_some(), last: ruling == Ruling::Last };
-        self.auditor.write_line(verdict, self.clock, marks, &mut self.line);
-        self.outputs.send(&self.line, verdict.cause(), Weight::of(verdict));
+        let marks = Marks { policy: self.ends.policy.is_some(), last: ruling == Ruling::Last };
+        self.ends.auditor.write_line(verdict, self.clock, marks, &mut self.line);
+        self.ends.outputs.send(&self.line, verdict.cause(), Weight::of(verdict));
     }
 
     fn counts(&mut self, counts: Counts) {
-        self.health.turned();
-        self.seen.send_modify(|seen| seen.begun = counts.of(Counter::Begun));
+        self.ends.health.turned();
+        self.ends.seen.send_modify(|seen| seen.begun = counts.of(Counter::Begun));
         for (class, counter) in [
             (LostRecords::Routine, Counter::LostRoutine),
             (LostRecords::Priority, Counter::LostPriority),
             (LostRecords::Socket, Counter::LostSocket),
             (LostRecords::Contradicted, Counter::Contradicted),
         ] {
-            self.health.metrics().records_lost(class, counts.of(counter));
+            self.ends.health.metrics().records_lost(class, counts.of(counter));
         }
         for (class, counter) in [(LostRecords::Routine, Counter::UnseenRoutine), (LostRecords::Priority, Counter::UnseenPriority)] {
-            self.health.metrics().requests_unseen(class, counts.of(counter));
+            self.ends.health.metrics().requests_unseen(class, counts.of(counter));
         }
         let more = |counter| counts.of(counter) - self.counts.of(counter);
-        self.health.metrics().disbelieved_hits(counts.of(Counter::Disbelieved));
+        self.ends.health.metrics().disbelieved_hits(counts.of(Counter::Disbelieved));
         let hits = counts.of(Counter::Disbelieved) - self.attempts.told;
         if hits > 0 && self.attempts.seldom.take(Instant::now()) {
             self.attempts.told = counts.of(Counter::Disbelieved);
@@ -164,8 +179,8 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             (Some(reason), None) => Readiness::Blind(reason.clone()),
             (None, None) => Readiness::Waiting("no kubelet listens on this node yet".to_owned()),
         };
-        self.health.watches(readiness, kubelets(status));
-        self.seen.send_modify(|seen| seen.kubelets = status.processes);
+        self.ends.health.watches(readiness, kubelets(status));
+        self.ends.seen.send_modify(|seen| seen.kubelets = status.processes);
     }
 }
 
@@ -222,20 +237,15 @@ mod tests {
         let health = Arc::new(Health::new(Arc::new(Metrics::new(NODE, 10).unwrap())));
         let watchers = Watchers::new(health.metrics().watch());
         let read_clock = || Clock::new(Timestamp(0), "2026-03-04T05:06:07Z".parse().unwrap());
-        let mut recorder = Recorder {
+        let ends = Ends {
             health: Arc::clone(&health),
             auditor: Auditor::new(Uuid::nil(), NODE, Commands::Full),
             restraint: Restraint::new(0),
             policy,
             outputs: Outputs::to_watchers(watchers.clone()),
             seen: watch::channel(Seen::default()).0,
-            clock: read_clock(),
-            read_clock,
-            counts: Counts::default(),
-            attempts: Attempts::default(),
-            line: Vec::new(),
-            is_clock_read: false,
         };
+        let mut recorder = Recorder::new(ends, read_clock);
         let verdict = || {
             let exchange = request("GET", "/healthz").check("healthz", Decision::Allow).seen();
             News::Verdict(Box::new(Judge::new(Policy::new(NODE), 8).ended(exchange)))

@@ -16,8 +16,7 @@ use crate::daemon::{Daemon, DaemonError, Options};
 use crate::export::audit::{Auditor, Commands};
 use crate::export::metrics::Metrics;
 use crate::export::watchers::{Status, Tell, Watchers};
-use crate::export::{Attempts, Clock, Health, Outputs, Recorder, Restraint, Seen};
-use crate::probe::Counts;
+use crate::export::{Clock, Ends, Health, Outputs, Recorder, Restraint, Seen};
 use crate::rbac::Update;
 
 /// Nothing can be watched from here.
@@ -67,20 +66,15 @@ fn watch_kubelets(
     let metrics = Arc::new(Metrics::new(&node, 0)?);
     let watchers = Watchers::new(metrics.watch());
     let health = Arc::new(Health::new(metrics));
-    let mut recorder = Recorder {
+    let ends = Ends {
         health: Arc::clone(&health),
         auditor: Auditor::new(Uuid::new_v4(), node.clone(), Commands::Full),
         restraint: Restraint::new(0),
         policy: None,
         outputs: Outputs::to_watchers(watchers.clone()),
         seen: watch::channel(Seen::default()).0,
-        clock: read_clock(),
-        read_clock,
-        counts: Counts::default(),
-        attempts: Attempts::default(),
-        line: Vec::new(),
-        is_clock_read: false,
     };
+    let mut recorder = Recorder::new(ends, read_clock);
     let mut daemon = Daemon::start(options, rbac, |news| recorder.take(news))?;
     let tell: Tell = Arc::new(move || Status::of(&health, &node));
     let admitted = watchers.admit(stream, &tell).is_ok();

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use super::cells::{columns, cut, fit, some};
 use super::row::{Row, short};
 use crate::inert::Inert;
+use crate::when::When;
 
 /// From this width on endpoint and pod have columns of their own, and times have thousandths.
 const ROOMY: usize = 120;
@@ -28,21 +29,12 @@ const RFC_3339: usize = 27;
 /// How lines are laid out.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    times: Times,
+    when: When,
     /// Identities are shown whole.
     whole: bool,
     /// Columns of the terminal; `None` where nothing is cut.
     width: Option<usize>,
     shape: Shape,
-}
-
-/// How times are told.
-#[derive(Clone, Debug)]
-pub enum Times {
-    /// As a clock on the wall shows them.
-    Local(TimeZone),
-    /// RFC 3339, UTC.
-    Utc,
 }
 
 /// How wide the columns are; what is wrong takes the rest.
@@ -66,13 +58,13 @@ impl Layout {
     /// For a terminal of so many columns.
     pub fn of_terminal(width: usize, whole: bool, zone: TimeZone) -> Self {
         // Where identities are whole, lines are as long as they are.
-        Self { times: Times::Local(zone), whole, width: (!whole).then_some(width), shape: Shape::of(width) }
+        Self { when: When::Local(zone), whole, width: (!whole).then_some(width), shape: Shape::of(width) }
     }
 
     /// For a file or a pipe.
     pub fn of_pipe(whole: bool) -> Self {
         let shape = Shape { time: RFC_3339, ..Shape::of(160) };
-        Self { times: Times::Utc, whole, width: None, shape }
+        Self { when: When::Utc, whole, width: None, shape }
     }
 
     /// The names of the columns.
@@ -94,20 +86,14 @@ impl Layout {
 
     /// The day of a time, where times are told without it.
     pub(super) fn day(&self, at: Timestamp) -> Option<Date> {
-        match &self.times {
-            Times::Local(zone) => Some(at.to_zoned_datetime(zone.clone()).date()),
-            Times::Utc => None,
-        }
+        self.when.day(at)
     }
 
     fn time(&self, at: Option<Timestamp>) -> String {
-        let Some(at) = at else { return "?".to_owned() };
-        match &self.times {
-            Times::Local(zone) => {
-                let form = if self.shape.time == TIME { "%H:%M:%S" } else { "%H:%M:%S.%3f" };
-                at.to_zoned_datetime(zone.clone()).strftime(form).to_string()
-            }
-            Times::Utc => format!("{at:.6}"),
+        match at {
+            None => "?".to_owned(),
+            Some(at) if self.shape.time == TIME => self.when.brief(at).to_string(),
+            Some(at) => self.when.live(at).to_string(),
         }
     }
 

@@ -16,6 +16,6 @@ mod testing;
 pub mod top;
 
 pub use filter::{Filter, Since};
-pub use layout::{Layout, Times};
+pub use layout::Layout;
 pub use pattern::Pattern;
 pub use stream::{Form, Shown, Stream};

@@ -154,19 +154,11 @@ mod tests {
 
     use super::*;
     use crate::exchange::{Gap, Place};
-    use crate::export::Clock;
+    use crate::export::audit::tests::{auditor, clock};
     use crate::export::audit::{Auditor, Commands};
     use crate::judge::testing::*;
     use crate::judge::{Judge, Policy};
     use crate::observation::{Decision, Lookup, Timestamp};
-
-    fn auditor() -> Auditor {
-        Auditor::new(Uuid::from_u128(7), NODE, Commands::Full)
-    }
-
-    fn clock() -> Clock {
-        Clock::new(Timestamp(1_000_000_000), "2026-03-04T05:06:07Z".parse().unwrap())
-    }
 
     /// The line as it is written where nothing is kept.
     fn anew(auditor: &Auditor, verdict: &Verdict, marks: Marks) -> Vec<u8> {
@@ -217,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_line_of_before_with_new_instants_is_the_line_written_anew() {
-        let auditor = auditor();
+        let auditor = auditor(Commands::Full);
         let mut judge = Judge::new(Policy::new(NODE), 8);
         let mut verdicts: Vec<Verdict> = kinds().into_iter().map(|build| judge.ended(build.seen())).collect();
         verdicts.push(judge.authorized(kinds().pop().unwrap().seen()));
@@ -251,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_comes_once_and_what_is_long_is_not_kept() {
-        let auditor = auditor();
+        let auditor = auditor(Commands::Full);
         let mut judge = Judge::new(Policy::new(NODE), 8);
         let mut line = Vec::new();
         let mut write = |uri: &str, times: usize| {
@@ -270,7 +262,7 @@ mod tests {
     #[test]
     fn the_places_are_those_of_the_line() {
         let verdict = Judge::new(Policy::new(NODE), 8).ended(request("GET", "/pods").status(404).seen());
-        let line = anew(&auditor(), &verdict, Marks::default());
+        let line = anew(&auditor(Commands::Full), &verdict, Marks::default());
         let [id, received, stage] = places();
         assert!(line.starts_with(ID.as_bytes()) && Uuid::try_parse_ascii(&line[id]).is_ok());
         for time in [received, stage] {

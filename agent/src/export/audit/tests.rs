@@ -11,11 +11,11 @@ use crate::judge::{Judge, Policy};
 use crate::observation::{Decision, Text};
 use crate::rbac::Update;
 
-fn auditor(commands: Commands) -> Auditor {
+pub(super) fn auditor(commands: Commands) -> Auditor {
     Auditor::new(Uuid::from_u128(7), NODE, commands)
 }
 
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     Clock::new(Timestamp(1_000_000_000), "2026-03-04T05:06:07Z".parse().unwrap())
 }
 
