@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::{Daemon, News, now};
 use crate::{
     exchange::ConnectionStep,
-    probe::{Counts, ProbeError, give_back_code},
+    probe::{Counts, OwnPages, ProbeError},
     selfcheck::{Check, Silence},
 };
 
@@ -22,23 +22,25 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(4);
 /// How often the whole machine is searched for kubelets whose start was not told: a record of it may be lost.
 const SEARCH: Duration = Duration::from_secs(60);
-/// How often code that is not used leaves the memory. What is used comes back in tenths of a millisecond.
-const GIVE_BACK: Duration = Duration::from_secs(30);
 
 /// What was found at the last look.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     looked: Instant,
     searched: Instant,
-    gave_back: Instant,
     lost_sockets: u64,
     silence: Silence,
+    pages: OwnPages,
 }
 
 impl Upkeep {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { looked: now, searched: now, gave_back: now, lost_sockets: 0, silence: Silence::default() }
+        let pages = OwnPages::find().unwrap_or_else(|error| {
+            debug!("code that is not used stays in memory: {error}");
+            OwnPages::default()
+        });
+        Self { looked: now, searched: now, lost_sockets: 0, silence: Silence::default(), pages }
     }
 
     /// A connection was opened or closed.
@@ -59,7 +61,9 @@ impl<F: FnMut(News)> Daemon<F> {
         self.look_at_probes(counts.of(Counter::Begun));
         self.look_at_sockets(counts.of(Counter::Transitions))?;
         self.search_again(counts.of(Counter::LostSocket));
-        self.give_back_memory();
+        if let Err(error) = self.upkeep.pages.give_back() {
+            debug!("code that is not used stays in memory: {error}");
+        }
         Ok(())
     }
 
@@ -114,14 +118,5 @@ impl<F: FnMut(News)> Daemon<F> {
         self.upkeep.lost_sockets = lost_sockets;
         self.upkeep.searched = Instant::now();
         self.search();
-    }
-    fn give_back_memory(&mut self) {
-        if self.upkeep.gave_back.elapsed() < GIVE_BACK {
-            return;
-        }
-        self.upkeep.gave_back = Instant::now();
-        if let Err(error) = give_back_code() {
-            debug!("code that is not used stays in memory: {error}");
-        }
     }
 }
