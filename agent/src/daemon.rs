@@ -40,7 +40,7 @@ const DRAINS: usize = 16;
 const DRAIN: Duration = Duration::from_millis(100);
 /// The longest that it waits when there was nothing to drain: each time twice as long as before, for an idle node shall not be woken once a
 /// second, and the agent's own request for the kubelet's counters shall not keep it awake.
-const IDLE_DRAIN: Duration = Duration::from_millis(1500);
+const IDLE_DRAIN: Duration = Duration::from_secs(2);
 /// Updates of RBAC objects that are taken before the rings are looked at again.
 const UPDATES: usize = 1024;
 /// How often the kernel's counters are read.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kubewitness_tests::flood::{Flood, Upgrade};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::bed::{Bed, exec};
 use crate::consumption::Consumption;
@@ -45,6 +45,8 @@ enum Kind {
     Execs(u32),
     /// One exec that writes so many MiB as fast as it goes.
     Stream(u64),
+    /// `wrk` over one connection: what a path answers, again and again.
+    Download(&'static str),
     /// Nothing, for so long.
     Idle(Duration),
 }
@@ -63,8 +65,14 @@ pub(super) const LOADS: &[Load] = &[
         kind: Kind::Requests("/healthz", 8, true),
     },
     Load { name: "execs", what: "exec opened and closed, 50 at a time", unit: "execs/s", is_quick: false, kind: Kind::Execs(50) },
-    Load { name: "exec-stream", what: "one exec that streams as fast as it goes", unit: "MiB/s", is_quick: true, kind: Kind::Stream(512) },
-    requests("logs", "`/containerLogs` of 60 MB, 1 connection", "/containerLogs/default/talker/main", 1, false),
+    Load { name: "exec-stream", what: "one exec that streams as fast as it goes", unit: "MiB/s", is_quick: true, kind: Kind::Stream(1536) },
+    Load {
+        name: "logs",
+        what: "`/containerLogs` of 60 MB, 1 connection",
+        unit: "MiB/s",
+        is_quick: false,
+        kind: Kind::Download("/containerLogs/default/talker/main"),
+    },
     Load { name: "idle", what: "nothing", unit: "", is_quick: true, kind: Kind::Idle(Duration::from_secs(20)) },
 ];
 
@@ -109,7 +117,15 @@ impl Load {
         };
         let (before, begun) = (look()?, Instant::now());
         let (done, mut sample) = match self.kind {
-            Kind::Requests(path, connections, is_closed) => wrk(bed, path, connections, is_closed)?,
+            Kind::Requests(path, connections, is_closed) => {
+                let answered = wrk(bed, path, connections, is_closed)?;
+                (answered.requests, answered.sample(answered.requests)?)
+            }
+            Kind::Download(path) => {
+                let answered = wrk(bed, path, 1, false)?;
+                let mib = answered.bytes >> 20;
+                (mib, answered.sample(mib)?)
+            }
             Kind::Paced(rate) => paced(bed, rate)?,
             Kind::Execs(at_once) => execs(bed, at_once)?,
             Kind::Stream(mib) => stream(bed, mib)?,
@@ -155,12 +171,31 @@ end
 if os.getenv("CLOSED") then wrk.headers["Connection"] = "close" end
 done = function(summary, latency)
   local wrong = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout + summary.errors.connect
-  print(string.format('{"requests":%d,"micros":%d,"wrong":%d,"p50":%d,"p99":%d}', summary.requests, summary.duration, wrong,
-    latency:percentile(50), latency:percentile(99)))
+  print(string.format('{"requests":%d,"bytes":%d,"micros":%d,"wrong":%d,"p50":%d,"p99":%d}', summary.requests, summary.bytes, summary.duration,
+    wrong, latency:percentile(50), latency:percentile(99)))
 end
 "#;
 
-fn wrk(bed: &Bed, path: &str, connections: u32, is_closed: bool) -> Result<(u64, Sample)> {
+/// What `wrk` tells; times in microseconds.
+#[derive(Deserialize)]
+struct Answered {
+    requests: u64,
+    bytes: u64,
+    micros: u64,
+    wrong: u64,
+    p50: u64,
+    p99: u64,
+}
+
+impl Answered {
+    /// Its figures, where so much was done.
+    fn sample(&self, done: u64) -> Result<Sample> {
+        ensure!(done > 0, "nothing was answered in {} ms", self.micros / 1000);
+        Ok([(RATE, 1e6 * count(done) / count(self.micros)), (P50, count(self.p50) / 1e3), (P99, count(self.p99) / 1e3)].into())
+    }
+}
+
+fn wrk(bed: &Bed, path: &str, connections: u32, is_closed: bool) -> Result<Answered> {
     let script = bed.file("wrk.lua");
     fs::write(&script, SCRIPT)?;
     let mut command = bed.cluster.command("wrk");
@@ -171,13 +206,9 @@ fn wrk(bed: &Bed, path: &str, connections: u32, is_closed: bool) -> Result<(u64,
     }
     let said = output(&mut command).context("wrk is what sends requests: install it, as with `apt-get install wrk`")?;
     let line = said.lines().last().unwrap_or_default();
-    let told: Value = serde_json::from_str(line).with_context(|| format!("wrk did not say how it went: {said}"))?;
-    let number = |name: &str| told[name].as_u64().with_context(|| format!("wrk did not tell {name}: {line}"));
-    ensure!(number("wrong")? == 0, "requests were not answered as they should be: {line}");
-    let requests = number("requests")?;
-    let sample =
-        [(RATE, 1e6 * count(requests) / count(number("micros")?)), (P50, count(number("p50")?) / 1e3), (P99, count(number("p99")?) / 1e3)];
-    Ok((requests, sample.into()))
+    let answered: Answered = serde_json::from_str(line).with_context(|| format!("wrk did not say how it went: {said}"))?;
+    ensure!(answered.wrong == 0, "requests were not answered as they should be: {line}");
+    Ok(answered)
 }
 
 /// What a program prints, which must end well.
