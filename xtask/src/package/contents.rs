@@ -18,11 +18,14 @@ pub(super) struct Parts {
     pub(super) completions: [Vec<u8>; 3],
     /// Licences by their file names.
     pub(super) licences: Vec<(String, Vec<u8>)>,
-    /// The unit, the settings, what logrotate is told, and Debian's file of licences: `deploy/packages`.
+    /// The unit, the settings, what logrotate is told, and Debian's own files: `deploy/packages`.
     pub(super) unit: Vec<u8>,
     pub(super) settings: Vec<u8>,
     pub(super) logrotate: Vec<u8>,
     pub(super) copyright: Vec<u8>,
+    pub(super) overrides: Vec<u8>,
+    /// What changed, as Debian wants it.
+    pub(super) changelog: Vec<u8>,
 }
 
 /// One entry of a package.
@@ -73,6 +76,8 @@ pub(super) fn contents(format: Format, parts: &Parts) -> Result<Vec<Item>> {
     items.extend(parts.licences.iter().map(|(name, text)| item(format!("{folder}/{name}"), What::File(text.clone()))));
     if format == Format::Deb {
         items.push(item(format!("{folder}/copyright"), What::File(parts.copyright.clone())));
+        items.push(item(format!("{folder}/changelog.Debian.gz"), What::File(packed(&parts.changelog)?)));
+        items.push(item("usr/share/lintian/overrides/kubewitness", What::File(parts.overrides.clone())));
     }
     items.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(items)
@@ -85,7 +90,7 @@ fn item(path: impl Into<String>, what: What) -> Item {
 /// Packed with neither a name nor a time in it.
 fn packed(content: &[u8]) -> Result<Vec<u8>> {
     let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
-    gzip.write_all(content).and_then(|()| gzip.finish()).context("a man page cannot be packed")
+    gzip.write_all(content).and_then(|()| gzip.finish()).context("a text cannot be packed")
 }
 
 #[cfg(test)]
@@ -115,8 +120,10 @@ mod tests {
                 "usr/share/doc/kubewitness/LICENSE-APACHE",
                 "usr/share/doc/kubewitness/LICENSE-MIT",
                 "usr/share/doc/kubewitness/THIRD-PARTY",
+                "usr/share/doc/kubewitness/changelog.Debian.gz",
                 "usr/share/doc/kubewitness/copyright",
                 "usr/share/fish/vendor_completions.d/kubewitness.fish",
+                "usr/share/lintian/overrides/kubewitness",
                 "usr/share/man/man1/kubewitness.1.gz",
                 "usr/share/zsh/vendor-completions/_kubewitness",
             ]

@@ -105,7 +105,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     if options.arch != Arch::Amd64 {
         build::all(options.arch)?;
     }
-    let parts = step("package: man pages, completions, licences", || gather(options.arch))?;
+    let parts = step("package: man pages, completions, licences", || gather(options.arch, &release))?;
     let folder = project::root().join("target/package");
     for format in &options.formats {
         step(&format!("package: {}", format.file(release.version, options.arch)), || write(*format, &options, &release, &parts, &folder))?;
@@ -153,10 +153,21 @@ impl Release {
         let date = jiff::Timestamp::from_second(seconds).context("SOURCE_DATE_EPOCH is no date")?.to_string();
         Ok(Self { version: env!("CARGO_PKG_VERSION"), maintainer: nfpm::maintainer()?, epoch, date })
     }
+
+    /// Debian's changelog (deb-changelog(5)): one entry, for what changed is told in the project's own.
+    fn changelog(&self) -> Result<String> {
+        let date: jiff::Timestamp = self.date.parse().context("the date of the release cannot be read")?;
+        let date = jiff::fmt::rfc2822::to_string(&date.to_zoned_datetime(jiff::tz::TimeZone::UTC))
+            .context("the date of the release has no year of four digits")?;
+        let Self { version, maintainer, .. } = self;
+        Ok(format!(
+            "kubewitness ({version}-1) unstable; urgency=medium\n\n  * See CHANGELOG.md of the project.\n\n -- {maintainer}  {date}\n"
+        ))
+    }
 }
 
 /// What is built, what the binary writes of itself, and what is read from the repository.
-fn gather(arch: Arch) -> Result<Parts> {
+fn gather(arch: Arch, release: &Release) -> Result<Parts> {
     let target = project::root().join("target");
     let deploy = |name: &str| read(&project::root().join("deploy/packages").join(name));
     let here = target.join("release").join(Arch::Amd64.binary());
@@ -172,6 +183,8 @@ fn gather(arch: Arch) -> Result<Parts> {
         settings: deploy("kubewitness.env")?,
         logrotate: deploy("logrotate")?,
         copyright: deploy("copyright")?,
+        overrides: deploy("lintian-overrides")?,
+        changelog: release.changelog()?.into_bytes(),
     })
 }
 
@@ -237,6 +250,15 @@ mod tests {
         assert_eq!(options, Options { formats: vec![Format::Rpm], arch: Arch::Arm64, trial: false });
         assert!(parsed(&["--try", "--arch", "arm64"]).is_err());
         assert!(parsed(&["apk"]).is_err());
+    }
+
+    #[test]
+    fn debian_is_told_of_a_release() {
+        let (maintainer, date) = ("Kim <kim@example.invalid>".to_owned(), "2026-11-26T12:00:00Z".to_owned());
+        let release = Release { version: "0.1.0", maintainer, epoch: 0, date };
+        let told = release.changelog().expect("it has a date");
+        assert!(told.starts_with("kubewitness (0.1.0-1) unstable; urgency=medium\n\n  * "), "{told}");
+        assert!(told.ends_with("\n\n -- Kim <kim@example.invalid>  Thu, 26 Nov 2026 12:00:00 +0000\n"), "{told}");
     }
 
     #[test]

@@ -13,6 +13,12 @@ use super::{Format, Release};
 use crate::arch::Arch;
 use crate::project;
 
+/// A line, and then lines of at most 80 columns.
+const DESCRIPTION: &str = "audit log of what is asked of the kubelet itself
+Tells who did what on the kubelet's own port, 10250, and which permission let
+them, with eBPF and without restarting the kubelet. `kubewitness rbac` and
+`kubewitness report` ask a cluster, also as `kubectl kubewitness`.";
+
 /// Makes the package of what is laid out below `staging`. The same input gives the same bytes.
 pub(super) fn package(format: Format, arch: Arch, release: &Release, items: &[Item], staging: &Path, to: &Path) -> Result<()> {
     lay_out(items, staging)?;
@@ -53,14 +59,13 @@ fn describe(format: Format, arch: Arch, release: &Release, items: &[Item], stagi
         "maintainer": release.maintainer,
         "vendor": "kubewitness",
         "license": "MIT OR Apache-2.0",
-        "description": "The audit log the kubelet never had\nTells who did what on the kubelet's own port, 10250, and which permission let them, with eBPF and without \
-                        restarting the kubelet. `kubewitness rbac` and `kubewitness report` ask a cluster, also as `kubectl kubewitness`.",
+        "description": DESCRIPTION,
         "mtime": release.date,
         // Without it the agent's own limits hold.
         "recommends": ["logrotate"],
         "contents": contents,
         "scripts": scripts(format),
-        "rpm": {"buildhost": "localhost", "summary": "The audit log the kubelet never had", "packager": release.maintainer},
+        "rpm": {"buildhost": "localhost", "summary": "Audit log of what is asked of the kubelet itself", "packager": release.maintainer},
     })
 }
 

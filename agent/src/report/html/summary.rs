@@ -53,9 +53,9 @@ fn progress(page: &Page<'_>) -> Markup {
         @if all == 0 {
             p { "No identity was seen, and none is known to hold nodes/proxy." }
         } @else {
-            p { (number(migration.free)) " of " (identities(all)) " do without nodes/proxy." }
+            p { "Without nodes/proxy: " (number(migration.free)) " of " (identities(all)) "." }
             figure {
-                div.bar role="img" aria-label=(format!("{} of {} identities do without nodes/proxy", migration.free, all)) {
+                div.bar role="img" aria-label=(format!("Without nodes/proxy: {} of {}", number(migration.free), identities(all))) {
                     (chart::bar(&states.iter().map(|(id, count, _, _)| (*id, *count)).collect::<Vec<_>>()))
                 }
                 table.legend {

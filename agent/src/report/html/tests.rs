@@ -42,7 +42,7 @@ fn each_section_says_its_part() {
         "<title>kubewitness report, 2026-11-01 to 2026-11-10</title>",
         "<p>2026-11-01T00:00:00Z to 2026-11-10T00:00:00Z (9 d).</p>",
         r#"<span class="figure">1</span> critical finding"#,
-        "<p>1 of 4 identities do without nodes/proxy.</p>",
+        "<p>Without nodes/proxy: 1 of 4 identities.</p>",
         r#"<th scope="row"><span class="swatch s-keep"></span>Not yet</th><td class="n">1</td>"#,
         "<p>Nothing is known to be missing.</p>",
         r#"<meter min="0" max="1" value="1.000" aria-hidden="true"></meter> 100 %"#,

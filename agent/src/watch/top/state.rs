@@ -32,6 +32,8 @@ pub(super) enum Then {
     Later,
     /// It is drawn at once.
     Now,
+    /// It is wiped and drawn at once: the terminal may have moved what was there.
+    Anew,
     /// It is over.
     End,
 }
@@ -80,7 +82,7 @@ impl State {
                 Then::Later
             }
             Input::Terminal(Event::Key(key)) if key.kind != KeyEventKind::Release => self.key(key),
-            Input::Terminal(Event::Resize(..)) => Then::Now,
+            Input::Terminal(Event::Resize(..)) => Then::Anew,
             Input::Terminal(_) => Then::Later,
             Input::Stop => Then::End,
         }

@@ -73,11 +73,14 @@ fn turn(terminal: &mut DefaultTerminal, mut state: State, look: Look, inputs: &R
             Err(RecvTimeoutError::Timeout) => Then::Now,
             Err(RecvTimeoutError::Disconnected) => Then::End,
         };
+        if then == Then::Anew {
+            terminal.clear()?;
+        }
         let is_time = drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW);
         match then {
             Then::End => return Ok(()),
             Then::Later if !is_time => {}
-            Then::Later | Then::Now => {
+            Then::Later | Then::Now | Then::Anew => {
                 terminal.draw(|frame| draw(frame, &mut state, look, &ZonedDateTime::now(), begun.elapsed()))?;
                 drawn = Some(Instant::now());
             }

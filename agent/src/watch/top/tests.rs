@@ -159,7 +159,7 @@ fn keys_sort_scroll_clear_and_end() {
     let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     assert_eq!(state.take(Input::Terminal(Event::Key(interrupt)), NOW), Then::End);
     assert_eq!(state.take(Input::Stop, NOW), Then::End);
-    assert_eq!(state.take(Input::Terminal(Event::Resize(10, 10)), NOW), Then::Now);
+    assert_eq!(state.take(Input::Terminal(Event::Resize(10, 10)), NOW), Then::Anew);
 }
 
 #[test]

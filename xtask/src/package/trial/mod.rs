@@ -17,7 +17,8 @@ use root::Root;
 /// Tries the packages that were made, `package` says where each is.
 pub(super) fn all(formats: &[Format], package: &dyn Fn(Format) -> PathBuf) -> Result<()> {
     machine::root()?;
-    for (program, from) in [("debootstrap", "debootstrap"), ("systemd-nspawn", "systemd-container"), ("rpm", "rpm")] {
+    for (program, from) in [("debootstrap", "debootstrap"), ("systemd-nspawn", "systemd-container"), ("rpm", "rpm"), ("lintian", "lintian")]
+    {
         let there = project::answer(Command::new(program).arg("--version"));
         there.with_context(|| format!("`cargo xtask package --try` needs {program}: install the package {from}"))?;
     }
@@ -28,6 +29,9 @@ pub(super) fn all(formats: &[Format], package: &dyn Fn(Format) -> PathBuf) -> Re
     }
     if formats.contains(&Format::Deb) {
         let package = package(Format::Deb);
+        step("try: what Debian's lintian finds in it", || {
+            project::run(Command::new("lintian").arg("--fail-on=error,warning").arg(&package))
+        })?;
         step("try: a Debian with it, booted, and the agent watching under its unit", || boot::watch(&package))?;
     }
     Ok(())
