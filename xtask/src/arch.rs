@@ -52,12 +52,20 @@ impl Arch {
         }
     }
 
-    /// What compiles the C and assembly of `ring` for the static binary, if the environment's variable of that name does not say: `ring`
-    /// needs nothing of a C library but what every one has, so it need not be musl's.
+    /// What compiles the C and assembly of crates for the static binary, if the environment's variable of that name does not say: they need
+    /// nothing of a C library but what every one has, so it need not be musl's.
     pub(crate) const fn c_compiler(self) -> (&'static str, &'static str) {
         match self {
             Self::Amd64 => ("CC_x86_64_unknown_linux_musl", "cc"),
             Self::Arm64 => ("CC_aarch64_unknown_linux_musl", "aarch64-linux-gnu-gcc"),
+        }
+    }
+
+    /// The variable with the flags of that compiler.
+    pub(crate) const fn c_flags(self) -> &'static str {
+        match self {
+            Self::Amd64 => "CFLAGS_x86_64_unknown_linux_musl",
+            Self::Arm64 => "CFLAGS_aarch64_unknown_linux_musl",
         }
     }
 

@@ -159,6 +159,7 @@ fn agent(place: &Place, object: &Path, arch: Arch) -> Result<PathBuf> {
         "{} is not a static binary: see that no dependency links a shared library",
         built.display()
     );
+    ensure!(!tells_a_time(&elf), "{} tells when it was compiled: see which dependency in C says `__TIME__`", built.display());
     let binary = target.join("release").join(arch.binary());
     let elf = stamp::with_commit(auditable::with_dependencies(&elf, arch)?, &project::commit())?;
     replace(&binary, &elf).with_context(|| format!("cannot write {}", binary.display()))?;
@@ -205,10 +206,14 @@ fn agent_command(place: &Place, what: &str, object: &Path, arch: Arch) -> Comman
         // It is written into what cargo has built.
         .env_remove("KUBEWITNESS_COMMIT")
         .env(variable, env::var_os(variable).unwrap_or(compiler.into()))
+        .env(arch.c_flags(), [env::var(arch.c_flags()).unwrap_or_default().as_str(), TIMELESS].join(" "))
         .envs(arch.linker())
         .env("CARGO_ENCODED_RUSTFLAGS", place.flags().join("\x1f"));
     command
 }
+
+/// For the C compiler: mimalloc writes down when it was compiled, and the same source shall give the same binary. No word of it may have a space.
+const TIMELESS: &str = "-Wno-builtin-macro-redefined -D__DATE__=\"untold\" -D__TIME__=\"untold\"";
 
 /// Puts a program where `binary` is. A binary that runs cannot be written to, but its name can be given
 /// to another file; one that is the same keeps its time, so that nothing that depends on it is made again.
@@ -240,9 +245,24 @@ fn needs_interpreter(elf: &[u8]) -> Option<bool> {
     Some(kinds?.contains(&PT_INTERP))
 }
 
+/// Whether a constant of C is a time of day, as `__TIME__` is: `hh:mm:ss`, between zeroes.
+fn tells_a_time(binary: &[u8]) -> bool {
+    const TIME: &[u8; 10] = b"\0##:##:##\0";
+    let is_as = |(wanted, byte): (&u8, &u8)| if *wanted == b'#' { byte.is_ascii_digit() } else { wanted == byte };
+    binary.windows(TIME.len()).any(|bytes| TIME.iter().zip(bytes).all(is_as))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_of_day_is_found() {
+        assert!(tells_a_time(b"text\x0014:25:41\x00more"));
+        for other in [&b"text\0untold\0more"[..], b"at 14:25:41\0", b"\0hh:mm:ss\0", b"\x0014:25:41", b""] {
+            assert!(!tells_a_time(other), "{other:?}");
+        }
+    }
 
     /// An ELF header with program headers of these kinds right behind it.
     fn elf(kinds: &[u32]) -> Vec<u8> {
