@@ -1,4 +1,5 @@
-//! Programs that `cargo xtask bench` compares the agent's with: the least that any program costs, and the least that a sniffer of TLS does.
+//! Programs that `cargo xtask bench` compares the agent's with: the least that any program costs, the least that a sniffer of TLS does, and two
+//! ways to hand a record on.
 //! They are an object of their own, and no part of the agent.
 #![no_std]
 #![no_main]
@@ -28,6 +29,21 @@ static COPIES: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 /// Hits, and bytes that were copied.
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+
+/// As long as the agent's records are on the average, in words.
+const RECORD: usize = 32;
+/// Records of each processor that may wait in [`SLOTS`]: as many bytes as [`RECORDS`] has.
+const WAITING: u32 = 8192;
+
+/// Where the agent assembles a record, for its length is known at the end.
+#[map]
+static SCRATCH: PerCpuArray<[u64; RECORD]> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+
+#[map]
+static SLOTS: PerCpuArray<[u64; RECORD]> = PerCpuArray::with_max_entries(WAITING, 0);
 
 /// Does nothing.
 #[uprobe(multi)]
@@ -68,6 +84,41 @@ fn copy(ctx: &ProbeContext) -> Option<()> {
     copied.submit(u64::from(BPF_RB_NO_WAKEUP));
     add(1, u64::from(length));
     Some(())
+}
+
+/// Hands a record on through a ring, and wakes nobody.
+#[uprobe(multi)]
+fn ring(_ctx: ProbeContext) -> u32 {
+    let Some(record) = SCRATCH.get_ptr_mut(0) else { return 1 };
+    add(0, 1);
+    // SAFETY: the pointer is this CPU's own element of the map.
+    let record = unsafe {
+        fill(record);
+        &*record
+    };
+    u32::from(RECORDS.output(record, u64::from(BPF_RB_NO_WAKEUP)).is_err())
+}
+
+/// Leaves a record in the next slot of this CPU's array.
+#[uprobe(multi)]
+fn array(_ctx: ProbeContext) -> u32 {
+    // SAFETY: the pointer is this CPU's own element of the map.
+    let Some(next) = COUNTS.get(0).map(|count| *count as u32 % WAITING) else { return 1 };
+    let Some(record) = SLOTS.get_ptr_mut(next) else { return 1 };
+    // SAFETY: as above.
+    unsafe { fill(record) };
+    add(0, 1);
+    0
+}
+
+/// # Safety
+/// The record is this CPU's own.
+#[inline(always)]
+unsafe fn fill(record: *mut [u64; RECORD]) {
+    for word in 0..RECORD {
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::write_volatile((&raw mut (*record)[word]).cast::<u64>(), word as u64 + 1) };
+    }
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Other probes on a kubelet than the agent's, for `cargo xtask bench` to compare with; x86-64 only.
 //!
-//! `bench_probes floor|sniffer OBJECT PID` puts the programs of `agent-ebpf/src/bench.rs` on the process's executable; `bench_probes stepped - PID`
+//! `bench_probes floor|sniffer|ring|array OBJECT PID` puts the programs of `agent-ebpf/src/bench.rs` on the process's executable; `bench_probes stepped - PID`
 //! puts the agent's own programs one instruction beside the agent's sites, where nothing differs but that the kernel cannot emulate the
 //! instruction and steps it. It says `attached` on standard output, works until standard input ends, and then prints what it counted.
 
@@ -40,14 +40,16 @@ fn main() -> Result<()> {
     let path = PathBuf::from(format!("/proc/{pid}/exe"));
     let executable = ExecutableFile::open(&path)?;
     match what.as_str() {
-        "floor" => {
-            let sites: Vec<u64> = plan(&executable)?.sites.iter().map(|site| site.file_offset).collect();
-            attached(Path::new(object), "floor", &path, &sites, |_| Ok(()))
-        }
+        "floor" => attached(Path::new(object), "floor", &path, &sites(&executable)?, |_| Ok(())),
+        "ring" | "array" => handed_on(Path::new(object), what, &path, &sites(&executable)?),
         "sniffer" => sniffer(Path::new(object), &path, &executable),
         "stepped" => stepped(pid, &path, &executable),
-        other => bail!("`{other}` is not one of floor, sniffer and stepped"),
+        other => bail!("`{other}` is not one of floor, sniffer, ring, array and stepped"),
     }
+}
+
+fn sites(executable: &ExecutableFile) -> Result<Vec<u64>> {
+    Ok(plan(executable)?.sites.iter().map(|site| site.file_offset).collect())
 }
 
 /// Loads a program, puts it on instructions, and works until standard input ends.
@@ -93,6 +95,55 @@ fn sniffer(object: &Path, path: &Path, executable: &ExecutableFile) -> Result<()
         }
         let [hits, taken] = [0, 1].map(|index| counts.get(&index, 0).map(|all| all.iter().sum::<u64>()));
         Ok(said(&format!("{} hits, {} bytes copied; {records} records with {bytes} bytes read", hits?, taken?))?)
+    })
+}
+
+/// Words of a record, and the records that each processor has room for: `agent-ebpf/src/bench.rs`.
+const RECORD: usize = 32;
+const WAITING: u32 = 8192;
+
+/// Takes the records of the program `ring` or `array`, twenty times a second; then says what a hit cost in the kernel and what a record cost here,
+/// in nanoseconds of processor time.
+fn handed_on(object: &Path, how: &str, path: &Path, sites: &[u64]) -> Result<()> {
+    let _counting = aya::sys::enable_stats(aya::sys::Stats::RunTime)?;
+    attached(object, how, path, sites, |ebpf| {
+        let mut ring: RingBuf<MapData> = ebpf.take_map("RECORDS").context("no ring")?.try_into()?;
+        let slots: PerCpuArray<MapData, [u64; RECORD]> = ebpf.take_map("SLOTS").context("no slots")?.try_into()?;
+        let counts: PerCpuArray<MapData, u64> = ebpf.take_map("COUNTS").context("no counts")?.try_into()?;
+        let mut taken = vec![0; counts.get(&0, 0)?.len()];
+        let (mut records, mut lost, mut sum) = (0_u64, 0_u64, 0_u64);
+        let stop = until_told();
+        while !stop.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(50));
+            if how == "ring" {
+                while let Some(record) = ring.next() {
+                    records += 1;
+                    sum += u64::from_ne_bytes(record[..8].try_into()?);
+                }
+                continue;
+            }
+            for (processor, written) in counts.get(&0, 0)?.iter().enumerate() {
+                let from = taken[processor].max(written.saturating_sub(u64::from(WAITING)));
+                lost += from - taken[processor];
+                for number in from..*written {
+                    sum += slots.get(&u32::try_from(number % u64::from(WAITING))?, 0)?[processor][0];
+                }
+                records += written - from;
+                taken[processor] = *written;
+            }
+        }
+        let here = fs::read_to_string("/proc/thread-self/schedstat")?;
+        let here: f64 = here.split_whitespace().next().context("no processor time")?.parse()?;
+        let probe: &UProbe = ebpf.program(how).context("there is no such program")?.try_into()?;
+        let info = probe.info()?;
+        let hits = counts.get(&0, 0)?.iter().sum::<u64>();
+        ensure!(sum == records, "records are not as they were written");
+        if how == "ring" {
+            lost = hits - records;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let each = (info.run_time().as_nanos() as f64 / info.run_count() as f64, here / records as f64);
+        Ok(said(&format!("{{\"hits\":{hits},\"lost\":{lost},\"kernel_ns\":{:.1},\"reader_ns\":{:.1}}}", each.0, each.1))?)
     })
 }
 

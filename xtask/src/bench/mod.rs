@@ -7,6 +7,7 @@ mod crowd;
 mod detection;
 mod drawing;
 mod growth;
+mod handing;
 mod load;
 mod pure;
 mod report;
@@ -20,6 +21,7 @@ use crate::args::{self, Usage};
 const HELP: &str = "\
 Usage: cargo xtask bench [--quick] [--rounds N] [--only LOAD,…] [--list]
        cargo xtask bench growth [--minutes N]
+       cargo xtask bench handing [--rounds N]
        cargo xtask bench report [--mib N]
        cargo xtask bench pure [NAME]
 
@@ -44,6 +46,7 @@ const OWN_HELP: &str = "cargo xtask bench --help";
 pub(crate) fn command(args: &[String]) -> Result<()> {
     match args.split_first() {
         Some((what, rest)) if what == "growth" => growth::command(rest),
+        Some((what, rest)) if what == "handing" => handing::command(rest),
         Some((what, rest)) if what == "pure" => pure::command(rest),
         Some((what, rest)) if what == "report" => report::command(rest),
         _ if args::help_was_asked(args, HELP) => Ok(()),

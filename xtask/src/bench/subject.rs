@@ -70,11 +70,12 @@ impl Running {
         if self.subject == Subject::Verbose {
             log_level(bed, 2)?;
         }
-        self.process.map_or(Ok(String::new()), Process::stop)
+        let end = if self.subject == Subject::Agent { Process::stop } else { Process::finish };
+        self.process.map_or(Ok(String::new()), end)
     }
 }
 
-/// A program that works until its input ends, or it is told to end.
+/// A program that works until it is ended.
 pub(super) struct Process {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -91,9 +92,15 @@ impl Process {
         self.child.id()
     }
 
-    pub(super) fn stop(mut self) -> Result<String> {
-        drop(self.child.stdin.take());
+    /// Ends one that ends when it is told to; what it said at last.
+    pub(super) fn stop(self) -> Result<String> {
         kill(self.child.id())?;
+        self.finish()
+    }
+
+    /// Ends one that ends with its input; what it said at last.
+    pub(super) fn finish(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
         let mut said = String::new();
         self.output.read_to_string(&mut said)?;
         self.child.wait()?;
@@ -108,12 +115,12 @@ impl Process {
 
 pub(super) fn kill(pid: u32) -> Result<()> {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).context("no process")?;
-    // The attachers end with their input, and may be gone.
+    // It may have ended by itself.
     let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     Ok(())
 }
 
-fn attach(bed: &Bed, kubelet: u32, what: &str) -> Result<Process> {
+pub(super) fn attach(bed: &Bed, kubelet: u32, what: &str) -> Result<Process> {
     let mut command = Command::new(&bed.attacher);
     command.arg(what).arg(&bed.object).arg(kubelet.to_string());
     let mut process = Process::start(command)?;

@@ -117,7 +117,7 @@ impl Results {
 }
 
 /// Sorts, and takes the one in the middle, or the mean of the two.
-fn median(values: &mut [f64]) -> Option<f64> {
+pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (last, middle) = (values.len().checked_sub(1)?, values.len() / 2);
     Some(f64::midpoint(values[last / 2], values[middle]))
