@@ -16,6 +16,7 @@ pub(super) struct Results {
 /// A promise: what is compared, what came of it, and what it must be.
 pub(super) struct Promise {
     pub(super) what: String,
+    /// Not a number if it cannot be told.
     pub(super) value: f64,
     /// What else was measured, for people.
     pub(super) beside: Option<String>,
@@ -41,6 +42,9 @@ impl Promise {
             Wanted::AtLeast(least) => format!("≥ {least}"),
             Wanted::AtMost(most) => format!("≤ {most}"),
         };
+        if self.value.is_nan() {
+            return [self.what.clone(), "–".to_owned(), wanted, "CANNOT BE TOLD".to_owned()];
+        }
         let word = if self.is_kept() { "pass" } else { "FALLS SHORT" };
         let beside = self.beside.as_ref().map_or(String::new(), |beside| format!(" ({beside})"));
         [self.what.clone(), format!("{:.2}{beside}", self.value), wanted, word.to_owned()]
@@ -168,5 +172,8 @@ mod tests {
         let promise = |value, wanted| Promise { what: "x".to_owned(), value, beside: Some("y".to_owned()), wanted };
         assert!(promise(1.0, Wanted::AtLeast(1.0)).is_kept() && !promise(1.1, Wanted::AtMost(1.0)).is_kept());
         assert_eq!(promise(0.5, Wanted::AtLeast(0.95)).cells(), ["x", "0.50 (y)", "≥ 0.95", "FALLS SHORT"].map(str::to_owned));
+        let untold = promise(f64::NAN, Wanted::AtMost(1.5));
+        assert!(!untold.is_kept());
+        assert_eq!(untold.cells(), ["x", "–", "≤ 1.5", "CANNOT BE TOLD"].map(str::to_owned));
     }
 }
