@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::bed::Bed;
-use crate::project;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
@@ -146,7 +145,7 @@ pub(super) const SYNCED: &str = "the RBAC objects are known";
 
 /// The same, when it has only begun.
 pub(super) fn launch(bed: &Bed, arguments: &[&str]) -> Result<Process> {
-    let mut command = bed.cluster.command(project::root().join("target/release/kubewitness"));
+    let mut command = bed.cluster.command(&bed.agent);
     command.args(["run", "--node-name", kubewitness_tests::cluster::NODE, "--kubeconfig"]).arg(bed.cluster.kubeconfig()).args(arguments);
     command.env("MIMALLOC_PURGE_DELAY", "0").stderr(std::fs::File::create(log(bed))?);
     Process::start(command)
