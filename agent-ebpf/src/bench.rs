@@ -102,10 +102,9 @@ fn ring(_ctx: ProbeContext) -> u32 {
 /// Leaves a record in the next slot of this CPU's array.
 #[uprobe(multi)]
 fn array(_ctx: ProbeContext) -> u32 {
-    // SAFETY: the pointer is this CPU's own element of the map.
     let Some(next) = COUNTS.get(0).map(|count| *count as u32 % WAITING) else { return 1 };
     let Some(record) = SLOTS.get_ptr_mut(next) else { return 1 };
-    // SAFETY: as above.
+    // SAFETY: the pointer is this CPU's own element of the map.
     unsafe { fill(record) };
     add(0, 1);
     0

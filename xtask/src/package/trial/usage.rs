@@ -20,7 +20,7 @@ const fn fine(line: &'static str, says: &'static [&'static str]) -> Use {
 const USES: [Use; 15] = [
     fine("kubewitness -V", &["kubewitness 0."]),
     fine("kubewitness --version", &["commit  ", "kernel programs  sha256:", "Kubernetes  "]),
-    Use { line: "kubewitness doctor", status: 1, says: &["Rights of the agent", " in the way"] },
+    Use { line: "kubewitness doctor", status: 1, says: &["Rights of the agent", "network namespace", " in the way"] },
     fine("kubewitness report /tmp/events.jsonl", &["Who used what", "monitoring/agent-17"]),
     fine("kubewitness rbac /tmp/rbac.yaml", &["nodes/proxy"]),
     fine("kubectl-kubewitness --help", &["Usage: kubectl kubewitness", "report", "rbac"]),
