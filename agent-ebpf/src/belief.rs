@@ -24,8 +24,7 @@ pub struct Believed {
 /// The current process, if it is believed; counts it if not.
 #[inline(always)]
 pub fn current(ctx: &ProbeContext) -> Option<Believed> {
-    let kernel = KERNEL.load();
-    let named = process::id(&kernel);
+    let named = process::id();
     let owner = match named {
         Some(tgid) => owner::of(tgid),
         None => NOBODY,
@@ -34,7 +33,7 @@ pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     if owner.netns != 0 {
         return Some(Believed { tgid: named?, netns: owner.netns, speaker: owner.attachment });
     }
-    let netns = current_netns(&kernel)?;
+    let netns = current_netns(&KERNEL.load())?;
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
     // A process that the agent cannot name it cannot look at either: it is in another PID namespace, as a pod is.

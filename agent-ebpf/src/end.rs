@@ -6,8 +6,9 @@ use kubewitness_wire::{Answer, End, Kind, Layout};
 use crate::{
     flight::Flight,
     hit::{Hit, InFlight},
+    object::{self, later},
     registers,
-    scratch::start,
+    scratch::{Slot, start},
     user::read,
 };
 
@@ -20,7 +21,7 @@ pub fn answered(ctx: &ProbeContext) -> Option<()> {
     let request = InFlight::of(&hit, true);
     // An API server in the same process hands its own upgrades on by the same function: they are no requests to the kubelet. Of a request that
     // is older than the probes the end tells.
-    request.flight?;
+    request.flight()?;
     hit.report(&request, |slot| {
         let record = start::<Answer>(slot);
         // SAFETY: the record lies in the slot that is ours.
@@ -39,9 +40,9 @@ pub fn ended(ctx: &ProbeContext) -> Option<()> {
         let record = start::<End>(slot);
         // SAFETY: the record lies in the slot that is ours.
         unsafe { (*record).panicked = panicked };
-        if let Some(flight) = request.flight {
+        if let Some(flight) = request.flight() {
             // SAFETY: the pointer is an element of a map; the record is as above.
-            let _unreadable = unsafe { response(record, &*flight, &hit.site.layout, hit.bias()) };
+            let _unreadable = unsafe { response(slot, record, &*flight, &hit.site.layout, hit.bias()) };
         }
         Kind::End
     });
@@ -66,17 +67,21 @@ fn panicked(hit: &Hit<'_>) -> u8 {
 /// before 6.3 refuse a program that moves such words.
 ///
 /// # Safety
-/// `record` is zeroed, and ours.
+/// `record` is zeroed, and ours as the slot is.
 #[inline(always)]
-unsafe fn response(record: *mut End, flight: &Flight, layout: &Layout, bias: u64) -> Option<()> {
+unsafe fn response(slot: *mut Slot, record: *mut End, flight: &Flight, layout: &Layout, bias: u64) -> Option<()> {
     let itab = flight.writer_itab.wrapping_sub(bias);
     let writer = flight.writer_data;
     // SAFETY: the caller's promise.
     unsafe {
         if itab == layout.itab_response {
-            let connection: u64 = read(writer + u64::from(layout.response_conn))?;
-            (*record).status = read::<u64>(writer + u64::from(layout.response_status))? as u32;
-            (*record).written = read(writer + u64::from(layout.response_written))?;
+            let end = later(layout.response_conn, later(layout.response_status, layout.response_written)) + 8;
+            if !object::load(slot, writer, end) {
+                return None;
+            }
+            (*record).status = object::word(slot, layout.response_status) as u32;
+            (*record).written = object::word(slot, layout.response_written) as i64;
+            let connection = object::word(slot, layout.response_conn);
             (*record).hijacked = read(connection + u64::from(layout.conn_hijacked))?;
         } else if layout.itab_response2 != 0 && itab == layout.itab_response2 {
             let state: u64 = read(writer + u64::from(layout.response2_state))?;

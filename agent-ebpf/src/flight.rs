@@ -55,12 +55,13 @@ pub fn find(key: &Key) -> Option<(*mut Flight, Class)> {
 /// A request begins in the routine class, whatever it asks for: nobody has let it in yet. Forgets one that this goroutine had before and
 /// whose end was not seen.
 #[inline(always)]
-pub fn begin(key: &Key, flight: &Flight) {
+pub fn begin(key: &Key, flight: *const Flight) {
     if PRIORITY_FLIGHTS.get_ptr(key).is_some() {
         let _absent = PRIORITY_FLIGHTS.remove(key);
     }
     // An LRU map makes room, and where it cannot, the later records say that the begin is unknown.
-    let _full = ROUTINE_FLIGHTS.insert(key, flight, 0);
+    // SAFETY: it lies in the caller's slot.
+    let _full = ROUTINE_FLIGHTS.insert(key, unsafe { &*flight }, 0);
 }
 
 /// A guarded request was let in: from here on its records have the ring, and its flight the map, that nobody who is refused can fill.

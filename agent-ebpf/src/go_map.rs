@@ -10,6 +10,7 @@ use core::ptr::{read_volatile, write_volatile};
 use kubewitness_wire::{MapLayout, Search};
 
 use crate::{
+    object::{self, later},
     scratch::Slot,
     user::{header, read},
 };
@@ -85,13 +86,13 @@ struct Context {
 #[inline(always)]
 pub fn search<W: Wanted>(slot: *mut Slot, map: u64, layout: &MapLayout) -> Search {
     for index in 0..W::KEYS.len() {
-        // SAFETY: the slot is ours, and there are at most as many keys as places.
-        unsafe { (*slot).found[index] = Found { present: 0, address: 0, length: 0 } };
+        // SAFETY: the slot is ours, and there are at most as many keys as places. What is not present has no address.
+        unsafe { write_volatile(&raw mut (*slot).found[index].present, 0) };
     }
     if map == 0 {
         return Search::Complete;
     }
-    let Some(walk) = begin(map, layout) else { return Search::Cut };
+    let Some(walk) = begin(slot, map, layout) else { return Search::Cut };
     // SAFETY: the slot is ours.
     unsafe { (*slot).walk = walk };
     let mut context = Context { slot, layout };
@@ -115,19 +116,23 @@ unsafe extern "C" fn visit<W: Wanted>(_round: u32, context: *mut Context) -> i64
 
 /// The walk before the first group; `None` for a map that is too large, is growing, or cannot be read.
 #[inline(always)]
-fn begin(map: u64, layout: &MapLayout) -> Option<Walk> {
-    if read::<u64>(map + u64::from(layout.count))? == 0 {
+fn begin(slot: *mut Slot, map: u64, layout: &MapLayout) -> Option<Walk> {
+    let end = later(later(layout.count, layout.dir), later(layout.dir_len, layout.old)) + 8;
+    if !object::load(slot, map, end) {
+        return None;
+    }
+    if object::word(slot, layout.count) == 0 {
         return Some(Walk { group: 0, place: 0, left: 0 });
     }
-    let array = read::<u64>(map + u64::from(layout.dir))?;
+    let array = object::word(slot, layout.dir);
     if layout.swiss == 0 {
-        if read::<u64>(map + u64::from(layout.old))? != 0 {
+        if object::word(slot, layout.old) != 0 {
             return None;
         }
-        let bits = read::<u8>(map + u64::from(layout.dir_len))?;
+        let bits = object::word(slot, layout.dir_len);
         return Some(Walk { group: array, place: array, left: 1 << (bits & 31) });
     }
-    match read::<u64>(map + u64::from(layout.dir_len))? {
+    match object::word(slot, layout.dir_len) {
         0 => Some(Walk { group: array, place: array, left: 1 }),
         1 => {
             let table = read::<u64>(array)?;

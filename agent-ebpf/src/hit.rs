@@ -9,14 +9,16 @@ use aya_ebpf::{
     },
     programs::ProbeContext,
 };
+use core::ptr::NonNull;
 use kubewitness_wire::{Class, Counter, Guarded, Kind, Site};
 
 use crate::{
     belief::{self, Believed},
     flight::{self, Flight, Key},
+    gather::{self, Gathering},
     known,
     maps::{SITES, count},
-    owner, registers, request,
+    owner, process, registers, request,
     scratch::{Slot, header, send, with_slot},
 };
 
@@ -28,21 +30,48 @@ pub struct Hit<'a> {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
     index: u32,
+    /// The request, if its records are kept until it is over.
+    gathering: Option<Gathering>,
 }
 
 impl<'a> Hit<'a> {
+    /// A request begins: none while the stack check of its function sends it back.
     #[inline(always)]
-    pub fn of(ctx: &'a ProbeContext) -> Option<Self> {
+    pub fn of_begin(ctx: &'a ProbeContext) -> Option<Self> {
+        // SAFETY: the context's registers are those of the probed thread.
+        let regs = unsafe { &*ctx.regs };
+        if !registers::has_entered(regs) {
+            return None;
+        }
         let process = belief::current(ctx)?;
-        // SAFETY: the helper reads the cookie of the context that it is given: the index that the agent chose for the site.
-        let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
-        let site = SITES.get(index)?;
+        let (index, site) = site(ctx)?;
         if !owner::speaks(&process, site.attachment) {
             return None;
         }
-        // SAFETY: the context's registers are those of the probed thread; the clock's helper takes nothing.
-        let (regs, time) = unsafe { (&*ctx.regs, bpf_ktime_get_ns()) };
-        Some(Self { regs, site, process, time, index })
+        Some(Self { regs, site, process, time: now(), index, gathering: None })
+    }
+
+    /// Something happens to a request that began.
+    #[inline(always)]
+    pub fn of(ctx: &'a ProbeContext) -> Option<Self> {
+        // SAFETY: the context's registers are those of the probed thread.
+        let regs = unsafe { &*ctx.regs };
+        let (index, site) = site(ctx)?;
+        // Its process was looked at when it began.
+        if let Some(tgid) = process::id()
+            && let Some(gathering) = gather::find(&Key { goroutine: registers::goroutine(regs), tgid, zero: 0 })
+        {
+            // SAFETY: the pointer is an element of a map.
+            let (attachment, netns) = unsafe { ((*gathering.notes()).attachment, (*gathering.notes()).netns) };
+            let process = Believed { tgid, netns, speaker: attachment };
+            let this = Self { regs, site, process, time: now(), index, gathering: Some(gathering) };
+            return (attachment == site.attachment).then_some(this);
+        }
+        let process = belief::current(ctx)?;
+        if !owner::speaks(&process, site.attachment) {
+            return None;
+        }
+        Some(Self { regs, site, process, time: now(), index, gathering: None })
     }
 
     /// The same at the entry of a function: none while its stack check sends it back.
@@ -72,53 +101,92 @@ impl<'a> Hit<'a> {
         registers::instruction(self.regs).wrapping_sub(self.site.address)
     }
 
-    /// Builds a record in a slot and sends it.
+    /// Builds a record in a slot, and keeps or sends it. `None` where there was no room.
     #[inline(always)]
     pub fn report(&self, request: &InFlight, build: impl FnOnce(*mut Slot) -> Kind) -> Option<()> {
-        self.report_of(self.time, request, build)
+        self.with_record(request, build, |slot, kind| {
+            let Some(gathering) = request.gathering else { return self.send_built(slot, self.time, request, request.flight()) };
+            if gathering.keep(slot, kind, self.time) {
+                return Some(());
+            }
+            self.send_built(slot, self.time, request, gathering.spill(self))
+        })
     }
 
-    /// The same for what happened at another time. `None` where there was no room.
+    /// The same of what happened at another time, which is sent.
     #[inline(always)]
-    pub fn report_of(&self, time: u64, request: &InFlight, build: impl FnOnce(*mut Slot) -> Kind) -> Option<()> {
+    pub fn send_of(&self, time: u64, request: &InFlight, build: impl FnOnce(*mut Slot) -> Kind) -> Option<()> {
+        self.with_record(request, build, |slot, _| self.send_built(slot, time, request, request.flight()))
+    }
+
+    #[inline(always)]
+    fn with_record(
+        &self,
+        request: &InFlight,
+        build: impl FnOnce(*mut Slot) -> Kind,
+        deliver: impl FnOnce(*mut Slot, Kind) -> Option<()>,
+    ) -> Option<()> {
         if request.is_dropped() {
             count(lost(request.class));
             return None;
         }
-        let sent = with_slot(|slot| {
+        let delivered = with_slot(|slot| {
             let kind = build(slot);
-            let record = header(slot);
-            // Field by field: a copy on the stack would be too much for it.
-            // SAFETY: the record lies in the slot that is ours.
-            unsafe {
-                (*record).kind = kind as u8;
-                (*record).class = request.class as u8;
-                (*record).lost = 0;
-                (*record).path = request.path;
-                (*record).time = time;
-                (*record).tgid = self.process.tgid;
-                (*record).site = self.index;
-                (*record).goroutine = registers::goroutine(self.regs);
-                (*record).request = request.begin;
-            }
-            send(slot, request.flight)?;
-            if kind as u8 == Kind::Check as u8 && request.class as u8 == Class::Routine as u8 {
-                known::remember(slot, self.record(), time);
-            }
-            Some(())
+            self.head(slot, kind, request);
+            deliver(slot, kind)
         });
-        if sent.is_none() {
-            count(lost(request.class));
-            if let Some(flight) = request.flight {
-                // SAFETY: the pointer is an element of a map.
-                unsafe {
-                    (*flight).lost += 1;
-                    (*flight).user = 0;
-                }
-            }
+        if delivered.is_none() {
+            request.lost();
         }
-        sent
+        delivered
     }
+
+    /// Fills the head of the record of a slot, but for the times.
+    #[inline(always)]
+    pub fn head(&self, slot: *mut Slot, kind: Kind, request: &InFlight) {
+        let record = header(slot);
+        // Field by field: a copy on the stack would be too much for it.
+        // SAFETY: the record lies in the slot that is ours.
+        unsafe {
+            (*record).kind = kind as u8;
+            (*record).class = request.class as u8;
+            (*record).lost = 0;
+            (*record).path = request.path;
+            (*record).tgid = self.process.tgid;
+            (*record).site = self.index;
+            (*record).goroutine = registers::goroutine(self.regs);
+        }
+    }
+
+    #[inline(always)]
+    fn send_built(&self, slot: *mut Slot, time: u64, request: &InFlight, flight: Option<*mut Flight>) -> Option<()> {
+        let record = header(slot);
+        // SAFETY: as above.
+        let kind = unsafe {
+            (*record).time = time;
+            (*record).request = request.begin;
+            (*record).kind
+        };
+        send(slot, flight)?;
+        if kind == Kind::Check as u8 && request.class as u8 == Class::Routine as u8 {
+            known::remember(slot, self.record(), time);
+        }
+        Some(())
+    }
+}
+
+/// The site of a hit, and its index.
+#[inline(always)]
+fn site(ctx: &ProbeContext) -> Option<(u32, &'static Site)> {
+    // SAFETY: the helper reads the cookie of the context that it is given: the index that the agent chose for the site.
+    let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
+    Some((index, SITES.get(index)?))
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// The request that a hit is about.
@@ -128,7 +196,9 @@ pub struct InFlight {
     pub begin: u64,
     /// A `Guarded`.
     pub path: u8,
-    pub flight: Option<*mut Flight>,
+    flight: Option<NonNull<Flight>>,
+    /// Where its records are kept until it is over.
+    pub gathering: Option<Gathering>,
 }
 
 impl InFlight {
@@ -138,33 +208,68 @@ impl InFlight {
     /// one. So the record of a begin may be sent here.
     #[inline(always)]
     pub fn of(hit: &Hit<'_>, is_let_in: bool) -> Self {
+        if let Some(gathering) = hit.gathering {
+            return Self::gathered(gathering);
+        }
         let key = hit.key();
         let Some((flight, class)) = flight::find(&key) else {
-            return Self { class: Class::Priority, begin: 0, path: Guarded::No as u8, flight: None };
+            return Self { class: Class::Priority, begin: 0, path: Guarded::No as u8, flight: None, gathering: None };
         };
         // SAFETY: the pointer is an element of a map.
         let (begin, path, is_guarded) = unsafe { ((*flight).begin, (*flight).path, (*flight).is_guarded()) };
         let this = if is_let_in && is_guarded && class as u8 == Class::Routine as u8 {
-            Self { class: Class::Priority, begin, path, flight: flight::promote(&key, flight) }
+            Self { class: Class::Priority, begin, path, flight: flight::promote(&key, flight).and_then(NonNull::new), gathering: None }
         } else {
-            Self { class, begin, path, flight: Some(flight) }
+            Self { class, begin, path, flight: NonNull::new(flight), gathering: None }
         };
         request::begin(hit, &this);
         this
+    }
+
+    /// One that asks for nothing that is guarded, and whose records are kept.
+    #[inline(always)]
+    pub fn gathered(gathering: Gathering) -> Self {
+        // SAFETY: no access, only the address of a field.
+        let flight = unsafe { &raw mut (*gathering.notes()).flight };
+        // SAFETY: the pointer is an element of a map.
+        let begin = unsafe { (*flight).begin };
+        Self { class: Class::Routine, begin, path: Guarded::No as u8, flight: NonNull::new(flight), gathering: Some(gathering) }
+    }
+
+    /// What is known of its begin.
+    #[inline(always)]
+    pub fn flight(&self) -> Option<*mut Flight> {
+        self.flight.map(NonNull::as_ptr)
+    }
+
+    /// A record of it found no room.
+    #[inline(always)]
+    fn lost(&self) {
+        count(lost(self.class));
+        if let Some(flight) = self.flight() {
+            // SAFETY: the pointer is an element of a map.
+            unsafe {
+                (*flight).lost += 1;
+                (*flight).user = 0;
+            }
+        }
     }
 
     /// Whether no record of it is sent.
     #[inline(always)]
     pub fn is_dropped(&self) -> bool {
         // SAFETY: the pointer is an element of a map.
-        self.flight.is_some_and(|flight| unsafe { (*flight).dropped != 0 })
+        self.flight().is_some_and(|flight| unsafe { (*flight).dropped != 0 })
     }
 
     /// It is over: whether any record of it was sent is known by now.
     #[inline(always)]
     pub fn end(&self, hit: &Hit<'_>, sent: Option<()>) {
+        if let Some(gathering) = self.gathering.filter(|gathering| gathering.is_still_of(&hit.key())) {
+            return gathering.end(hit);
+        }
         // SAFETY: the pointer is an element of a map.
-        let unseen = self.flight.is_some_and(|flight| unsafe { (*flight).sent == 0 });
+        let unseen = self.flight().is_some_and(|flight| unsafe { (*flight).sent == 0 });
         if sent.is_none() && unseen {
             count(if self.class as u8 == Class::Priority as u8 { Counter::UnseenPriority } else { Counter::UnseenRoutine });
         }

@@ -30,9 +30,9 @@ pub struct User {
 #[derive(Clone, Copy)]
 pub struct Told {
     /// The name of the record.
-    record: u64,
+    pub record: u64,
     /// When.
-    time: u64,
+    pub time: u64,
 }
 
 /// Bytes of a text that are compared: the last ones.
@@ -75,14 +75,20 @@ pub fn find(slot: *mut Slot, now: u64) -> Option<u64> {
     (now.wrapping_sub(told.time) < TOLD_AGAIN).then_some(told.record)
 }
 
+/// Whether anybody was noted in the slot.
+#[inline(always)]
+pub fn is_noted(slot: *mut Slot) -> bool {
+    // SAFETY: the slot is ours.
+    unsafe { read_volatile(&raw const (*slot).user.address) != 0 }
+}
+
 /// The user who was noted, if anybody was, is told by this record, which was sent.
 #[inline(always)]
 pub fn remember(slot: *mut Slot, record: u64, time: u64) {
-    // SAFETY: the slot is ours.
-    unsafe {
-        if read_volatile(&raw const (*slot).user.address) != 0 {
-            (*slot).told.record = record;
-            (*slot).told.time = time;
+    if is_noted(slot) {
+        // SAFETY: the slot is ours.
+        unsafe {
+            (*slot).told = Told { record, time };
             let _full = KNOWN.insert(&(*slot).user, &(*slot).told, 0);
         }
     }

@@ -5,13 +5,14 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "an atomic exchange, see scratch.rs")]
+#![expect(internal_features, reason = "atomic exchanges, see scratch.rs and gather.rs")]
 #![expect(clippy::needless_range_loop, reason = "the verifier follows an index with a constant bound; an iterator is two pointers to it")]
 
 mod belief;
 mod check;
 mod end;
 mod flight;
+mod gather;
 mod go_map;
 mod hit;
 mod known;

@@ -5,15 +5,13 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use kubewitness_wire::{Counter, Kernel, Owner, SITES as SITE_COUNT, Site};
+use kubewitness_wire::{self as wire, Counter, Gathered, Kernel, Owner, PidNamespace, SITES as SITE_COUNT, Site};
 
 use crate::{flight, known, scratch::Slot, socket::Connecting};
 
 /// What the agent tells about the running kernel.
 #[unsafe(no_mangle)]
 pub static KERNEL: Global<Kernel> = Global::new(Kernel {
-    pidns_device: 0,
-    pidns_inode: 0,
     task_nsproxy: 0,
     nsproxy_net: 0,
     net_inum: 0,
@@ -28,6 +26,10 @@ pub static KERNEL: Global<Kernel> = Global::new(Kernel {
     sock_protocol: 0,
     ports: [0; 4],
 });
+
+/// Whose ids the agent knows processes by.
+#[unsafe(no_mangle)]
+pub static PID_NAMESPACE: Global<PidNamespace> = Global::new(PidNamespace { device: 0, inode: 0 });
 
 #[map]
 pub static SITES: Array<Site> = Array::with_max_entries(SITE_COUNT, 0);
@@ -74,6 +76,10 @@ pub static ROUTINE_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMap
 /// Those of the exec class that were let in, apart: nobody can push one out who is not let in to do the same.
 #[map]
 pub static PRIORITY_FLIGHTS: LruHashMap<flight::Key, flight::Flight> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Routine requests in flight whose records are kept until they are over, which most are. Those above are the others.
+#[map]
+pub static GATHERED: Array<Gathered> = Array::with_max_entries(wire::GATHERED, 0);
 
 /// Sockets of this node that are connecting to a watched port, by their address in the kernel.
 #[map]

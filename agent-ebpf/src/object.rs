@@ -2,20 +2,18 @@
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user};
 use core::ptr::read_volatile;
-use kubewitness_wire::Span;
+use kubewitness_wire::{Span, limit};
 
 use crate::scratch::{Slot, append};
 
-/// Bytes that are read of a struct, at most.
-const MOST: u32 = 256;
-const MASK: u32 = MOST - 1;
+const MASK: u32 = limit::STRUCT - 1;
 /// A slot's room: a string's two words at any masked position are inside.
-pub const ROOM: usize = MOST as usize + 16;
+pub const ROOM: usize = limit::STRUCT as usize + 16;
 
 /// Reads the beginning of a struct, up to the end of the word before `end`; false if it cannot be read.
 #[inline(always)]
 pub fn load(slot: *mut Slot, address: u64, end: u32) -> bool {
-    let size = if end > MOST { MOST } else { end };
+    let size = if end > limit::STRUCT { limit::STRUCT } else { end };
     // SAFETY: the slot is ours, and its room is larger than what is read.
     unsafe { bpf_probe_read_user((&raw mut (*slot).object).cast::<c_void>(), size, address as *const c_void) == 0 }
 }

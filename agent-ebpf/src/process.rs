@@ -4,18 +4,19 @@ use aya_ebpf::{
     bindings::bpf_pidns_info,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_ns_current_pid_tgid},
 };
-use kubewitness_wire::Kernel;
+
+use crate::maps::PID_NAMESPACE;
 
 /// Its id in the agent's PID namespace. `None` if it is in another one: it has no such id, or one that means nothing here.
 #[inline(always)]
-pub fn id(kernel: &Kernel) -> Option<u32> {
-    if kernel.pidns_device == 0 {
+pub fn id() -> Option<u32> {
+    let namespace = PID_NAMESPACE.load();
+    if namespace.device == 0 {
         return Some(global_id());
     }
     let mut ids = bpf_pidns_info { pid: 0, tgid: 0 };
     // SAFETY: the helper fills the struct, whose size it is told.
-    let found =
-        unsafe { bpf_get_ns_current_pid_tgid(kernel.pidns_device, kernel.pidns_inode, &raw mut ids, size_of::<bpf_pidns_info>() as u32) };
+    let found = unsafe { bpf_get_ns_current_pid_tgid(namespace.device, namespace.inode, &raw mut ids, size_of::<bpf_pidns_info>() as u32) };
     (found == 0).then_some(ids.tgid)
 }
 

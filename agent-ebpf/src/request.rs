@@ -1,17 +1,17 @@
 //! `(*Server).ServeHTTP(w, req)`: the first argument is the server, the second and third are `w`, the fourth is `req`.
 
-use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
+use aya_ebpf::programs::ProbeContext;
 use kubewitness_wire::{Class, Counter, Guarded, Kind, Layout, Request, RequestText, Search, Span, limit};
 
 use crate::{
-    flight::{self, Flight},
+    flight, gather,
     go_map::{self, Found, Key, Wanted},
     hit::{Hit, InFlight},
     maps::count,
     object::{self, append_field, later},
     registers,
-    scratch::{Slot, append, append_string, has_room, start},
-    user::{header as string, read},
+    scratch::{self, Slot, append, has_room, header, start, unbounded, with_slot},
+    user::{self, read},
 };
 
 const USER_AGENT: usize = 0;
@@ -24,9 +24,6 @@ impl Wanted for Headers {
 /// The paths that are guarded, in the order of `Guarded` from 1 on; a path matches when it is equal or goes on with `/`.
 static GUARDED_PATHS: [Prefix; 5] =
     [Prefix::new(b"/exec"), Prefix::new(b"/attach"), Prefix::new(b"/run"), Prefix::new(b"/portForward"), Prefix::new(b"/checkpoint")];
-/// Bytes of a path that are looked at: more than the longest prefix has.
-const HEAD: usize = 16;
-
 /// A prefix of paths as words: comparing bytes one by one would give the verifier a path for each of them.
 struct Prefix {
     words: [u64; 2],
@@ -66,38 +63,62 @@ impl Prefix {
 /// A request begins. What is guarded is not told yet: whoever is refused must not fill the ring of those who are let in.
 #[inline(always)]
 pub fn seen(ctx: &ProbeContext) -> Option<()> {
-    let hit = Hit::at_entry(ctx)?;
+    let hit = Hit::of_begin(ctx)?;
     count(Counter::Begun);
-    let layout = &hit.site.layout;
     let [server, writer_itab, writer_data, request, _] = registers::words(hit.regs);
-    let url: u64 = read(request + u64::from(layout.request_url)).unwrap_or(0);
-    let auth: Option<u64> = read(server + u64::from(layout.server_auth));
-    let flight = Flight {
-        begin: hit.time,
-        request,
-        writer_itab,
-        writer_data,
-        lost: 0,
-        path: classify(url + u64::from(layout.url_path)),
-        read_only: u8::from(auth == Some(0)),
-        begun: 0,
-        dropped: 0,
-        sent: 0,
-        zero: 0,
-        user: 0,
-        told: 0,
-    };
-    flight::begin(&hit.key(), &flight);
-    if !flight.is_guarded() {
+    let auth: Option<u64> = read(server + u64::from(hit.site.layout.server_auth));
+    let read_only = u8::from(auth == Some(0));
+    let key = hit.key();
+    // What is to be sent now.
+    let mut is_open = false;
+    let done = with_slot(|slot| {
+        build(&hit, slot, request, read_only);
+        let path = classify(slot);
+        // SAFETY: the slot is ours.
+        let flight = unsafe { &raw mut (*slot).flight };
+        // Field by field: the stack has no room for it.
+        // SAFETY: as above.
+        unsafe {
+            (*flight).begin = hit.time;
+            (*flight).request = request;
+            (*flight).writer_itab = writer_itab;
+            (*flight).writer_data = writer_data;
+            (*flight).lost = 0;
+            (*flight).path = path;
+            (*flight).read_only = read_only;
+            (*flight).begun = 0;
+            (*flight).dropped = 0;
+            (*flight).sent = 0;
+            (*flight).zero = 0;
+            (*flight).user = 0;
+            (*flight).told = 0;
+        }
+        if path == Guarded::No as u8 {
+            if let Some(gathering) = gather::claim(&hit, &key, flight) {
+                hit.head(slot, Kind::Request, &InFlight::gathered(gathering));
+                if gathering.keep(slot, Kind::Request, hit.time) {
+                    return Some(());
+                }
+                gathering.leave();
+            }
+            is_open = true;
+        }
+        flight::begin(&key, flight);
+        Some(())
+    });
+    if done.is_none() {
+        count(Counter::LostRoutine);
+    }
+    if is_open {
         InFlight::of(&hit, false);
     }
-    Some(())
+    done
 }
 
 /// Sends the record of a request's begin, unless that was done. `net/http` keeps the request as it is for as long as it is served.
 #[inline(always)]
 pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
-    let Some(flight) = in_flight.flight else { return };
+    let Some(flight) = in_flight.flight() else { return };
     // SAFETY: the pointer is an element of a map.
     let (request, read_only, done) = unsafe { ((*flight).request, (*flight).read_only, (*flight).begun | (*flight).dropped) };
     if done != 0 {
@@ -107,42 +128,93 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
         // SAFETY: as above.
         unsafe { (*flight).dropped = 1 };
     }
-    let layout = &hit.site.layout;
-    let sent = hit.report_of(in_flight.begin, in_flight, |slot| {
-        let record = start::<Request>(slot);
-        // SAFETY: no access, only the address of a field.
-        let spans = unsafe { &raw mut (*record).spans };
-        let span = |text: RequestText, span: Span| {
-            // SAFETY: `record` lies in the slot that is ours.
-            unsafe { (*spans)[text as usize] = span }
-        };
-        // SAFETY: as above.
-        unsafe {
-            (*record).netns = hit.process.netns;
-            (*record).read_only = read_only;
-        }
-        let there = object::load(slot, request, end(layout));
-        let [url, header] =
-            if there { [object::word(slot, layout.request_url), object::word(slot, layout.request_header)] } else { [0, UNREADABLE] };
-        span(RequestText::Method, append_field::<{ limit::WORD }>(slot, there, layout.request_method));
-        span(RequestText::Path, append_string::<{ limit::PATH }>(slot, url + u64::from(layout.url_path)));
-        span(RequestText::Uri, append_field::<{ limit::URI }>(slot, there, layout.request_uri));
-        span(RequestText::RemoteAddr, append_field::<{ limit::WORD }>(slot, there, layout.request_remote_addr));
-
-        let headers = if header == UNREADABLE { Search::Cut } else { go_map::search::<Headers>(slot, header, &layout.map) };
-        // SAFETY: as above; the search left its findings in the slot.
-        unsafe {
-            (*record).headers = headers as u8;
-            let [agent, upgrade] = [(*slot).found[USER_AGENT], (*slot).found[UPGRADE]];
-            span(RequestText::UserAgent, value::<{ limit::NAME }>(slot, agent));
-            span(RequestText::Upgrade, value::<{ limit::WORD }>(slot, upgrade));
-        }
+    let sent = hit.send_of(in_flight.begin, in_flight, |slot| {
+        build(hit, slot, request, read_only);
         Kind::Request
     });
     if sent.is_some() {
         // SAFETY: as above.
         unsafe { (*flight).begun = 1 };
     }
+}
+
+/// Puts the record of a request's begin together.
+#[inline(never)]
+fn build(hit: &Hit<'_>, slot: *mut Slot, request: u64, read_only: u8) {
+    let layout = &hit.site.layout;
+    let record = start::<Request>(slot);
+    // SAFETY: `record` lies in the slot that is ours.
+    unsafe {
+        (*record).netns = hit.process.netns;
+        (*record).read_only = read_only;
+    }
+    let header = texts(slot, record, request, layout);
+    let headers = if header == UNREADABLE { Search::Cut } else { go_map::search::<Headers>(slot, header, &layout.map) };
+    // SAFETY: as above; the search left its findings in the slot.
+    unsafe {
+        (*record).headers = headers as u8;
+        let [agent, upgrade] = [(*slot).found[USER_AGENT], (*slot).found[UPGRADE]];
+        (*record).spans[RequestText::UserAgent as usize] = value::<{ limit::NAME }>(slot, agent);
+        (*record).spans[RequestText::Upgrade as usize] = value::<{ limit::WORD }>(slot, upgrade);
+    }
+}
+
+/// The texts of a request up to its headers, whose map is returned.
+#[inline(always)]
+fn texts(slot: *mut Slot, record: *mut Request, request: u64, layout: &Layout) -> u64 {
+    // SAFETY: no access, only the address of a field.
+    let spans = unsafe { &raw mut (*record).spans };
+    let span = |text: RequestText, span: Span| {
+        // SAFETY: `record` lies in the slot that is ours.
+        unsafe { (*spans)[text as usize] = span }
+    };
+    if !object::load(slot, request, end(layout)) {
+        span(RequestText::Method, Span::UNREADABLE);
+        span(RequestText::Path, Span::UNREADABLE);
+        span(RequestText::Uri, Span::UNREADABLE);
+        span(RequestText::RemoteAddr, Span::UNREADABLE);
+        return UNREADABLE;
+    }
+    let [url, headers] = [object::word(slot, layout.request_url), object::word(slot, layout.request_header)];
+    let [method, uri] = [object::header(slot, layout.request_method), object::header(slot, layout.request_uri)];
+    let path = user::header(url + u64::from(layout.url_path)).unwrap_or([0, u64::MAX]);
+    if line(slot, record, method, path, uri).is_none() {
+        span(RequestText::Method, append::<{ limit::WORD }>(slot, method[0], method[1]));
+        span(RequestText::Path, append::<{ limit::PATH }>(slot, path[0], path[1]));
+        span(RequestText::Uri, append::<{ limit::URI }>(slot, uri[0], uri[1]));
+    }
+    span(RequestText::RemoteAddr, append_field::<{ limit::WORD }>(slot, true, layout.request_remote_addr));
+    headers
+}
+
+/// Method, path and target at once: over HTTP/1.1 all three are pieces of the request's line (`net/http/request.go`, `parseRequestLine`), the
+/// path if nothing in it is escaped (`net/url/url.go`, `unescape`). `None` where they are not, or are long.
+#[inline(always)]
+fn line(slot: *mut Slot, record: *mut Request, method: [u64; 2], path: [u64; 2], uri: [u64; 2]) -> Option<()> {
+    let is_line = uri[0] == method[0].wrapping_add(method[1]).wrapping_add(1) && path[0] == uri[0] && path[1] <= uri[1];
+    if !is_line || method[1] > limit::WORD as u64 || uri[1] > limit::PATH as u64 {
+        return None;
+    }
+    if append::<LINE>(slot, method[0], unbounded(slot, method[1] + 1 + uri[1])) == Span::UNREADABLE {
+        return None;
+    }
+    // SAFETY: the record lies in the slot that is ours.
+    unsafe {
+        (*record).one_line = 1;
+        (*record).spans[RequestText::Method as usize] = whole(method[1]);
+        (*record).spans[RequestText::Path as usize] = whole(path[1]);
+        (*record).spans[RequestText::Uri as usize] = whole(uri[1]);
+    }
+    Some(())
+}
+
+/// The longest line that is read at once.
+const LINE: usize = limit::WORD + 1 + limit::PATH;
+
+/// The span of a text of at most [`LINE`] bytes, of which none was cut.
+#[inline(always)]
+fn whole(length: u64) -> Span {
+    Span { stored: length as u16, full: length as u16 }
 }
 
 /// No object of Go's lies there.
@@ -161,16 +233,23 @@ pub fn value<const MAX: usize>(slot: *mut Slot, found: Found) -> Span {
     if found.present == 0 { Span::ABSENT } else { append::<MAX>(slot, found.address, found.length) }
 }
 
-/// By the decoded path, which the kubelet routes by: a `Guarded`. One that cannot be read may be anything.
+/// By the decoded path, which the kubelet routes by and which is in the record of a slot: a `Guarded`. One that cannot be read may be anything.
 #[inline(always)]
-fn classify(path: u64) -> u8 {
-    let Some([address, length]) = string(path) else { return Guarded::Unreadable as u8 };
-    let bytes = if length > HEAD as u64 { HEAD as u32 } else { length as u32 };
-    let mut head = [0u64; 2];
-    // SAFETY: the helper writes at most the 16 bytes that `head` has.
-    if unsafe { bpf_probe_read_user(head.as_mut_ptr().cast(), bytes, address as *const c_void) } != 0 {
+fn classify(slot: *mut Slot) -> u8 {
+    let record = header(slot).cast::<Request>();
+    // SAFETY: the record lies in the slot that is ours.
+    let (method, path, one_line) = unsafe {
+        let spans = &raw const (*record).spans;
+        ((*spans)[RequestText::Method as usize], (*spans)[RequestText::Path as usize], (*record).one_line)
+    };
+    if path == Span::UNREADABLE {
         return Guarded::Unreadable as u8;
     }
+    let length = u64::from(path.stored);
+    let place = size_of::<Request>() as u64 + u64::from(method.stored) + u64::from(one_line);
+    let mut head = scratch::two_words(slot, place);
+    head[0] &= first_bytes(length);
+    head[1] &= if length > 8 { first_bytes(length - 8) } else { 0 };
     let mut index = 0;
     while index < GUARDED_PATHS.len() {
         if GUARDED_PATHS[index].matches(head, length) {
@@ -179,4 +258,10 @@ fn classify(path: u64) -> u8 {
         index += 1;
     }
     Guarded::No as u8
+}
+
+/// Which bits of a word are in its first bytes.
+#[inline(always)]
+fn first_bytes(count: u64) -> u64 {
+    if count >= 8 { u64::MAX } else { (1 << (8 * count)) - 1 }
 }

@@ -6,14 +6,16 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     cty::c_void,
     helpers::generated,
+    maps::RingBuf,
 };
 use core::{
     intrinsics::{AtomicOrdering, atomic_xchg},
     ptr::{read_volatile, write_volatile},
 };
-use kubewitness_wire::{Class, Header, Span, limit};
+use kubewitness_wire::{Class, Header, LONGEST_PART, PADDING, Span, limit, padded};
 
 use crate::{
+    check,
     flight::Flight,
     go_map::{Found, Walk},
     known,
@@ -35,12 +37,15 @@ pub struct Slot {
     busy: u64,
     /// Address of the first byte behind what is there, from the record's begin.
     position: u32,
-    zero: u32,
+    /// See [`unbounded`].
+    length: u32,
     pub walk: Walk,
     pub found: [Found; Found::COUNT],
     pub key: [u64; 8],
     pub group: [u8; 1024],
     pub object: [u8; object::ROOM],
+    pub asked: check::Asked,
+    pub flight: Flight,
     pub user: known::User,
     pub told: known::Told,
     record: [u8; limit::RECORD + MARGIN],
@@ -111,6 +116,36 @@ pub fn append<const MAX: usize>(slot: *mut Slot, address: u64, length: u64) -> S
     }
 }
 
+/// Bytes of texts that are copied from a record to another.
+pub const SHORT: u64 = 128;
+
+/// Appends texts of at most [`SHORT`] bytes in all that are there already. More are copied, and overwritten.
+///
+/// # Safety
+/// There are [`SHORT`] bytes at `texts`.
+#[inline(always)]
+pub unsafe fn put(slot: *mut Slot, texts: *const u8, length: u64) {
+    // SAFETY: the slot is ours, and has room behind a position that is masked; the rest is the caller's promise.
+    unsafe {
+        let position = read_volatile(&raw const (*slot).position);
+        let target = (&raw mut (*slot).record).cast::<u8>().add((position & MASK) as usize);
+        for word in 0..SHORT as usize / 8 {
+            write_volatile(target.add(8 * word).cast::<u64>(), read_volatile(texts.add(8 * word).cast::<u64>()));
+        }
+        write_volatile(&raw mut (*slot).position, position + length as u32);
+    }
+}
+
+/// A length of whose bounds the compiler knows nothing: it leaves no bound out that the verifier wants to see.
+#[inline(always)]
+pub fn unbounded(slot: *mut Slot, length: u64) -> u64 {
+    // SAFETY: the slot is ours.
+    unsafe {
+        write_volatile(&raw mut (*slot).length, length as u32);
+        u64::from(read_volatile(&raw const (*slot).length))
+    }
+}
+
 /// Appends the Go string whose header is at a user address.
 #[inline(always)]
 pub fn append_string<const MAX: usize>(slot: *mut Slot, header: u64) -> Span {
@@ -127,6 +162,42 @@ pub fn header(slot: *mut Slot) -> *mut Header {
     unsafe { (&raw mut (*slot).record).cast() }
 }
 
+/// Two words of the record of a slot.
+#[inline(always)]
+pub fn two_words(slot: *mut Slot, place: u64) -> [u64; 2] {
+    // SAFETY: the slot is ours, and has room behind a position that is masked.
+    unsafe {
+        let first = (&raw const (*slot).record).cast::<u8>().add((place & u64::from(MASK)) as usize).cast::<u64>();
+        [read_volatile(first), read_volatile(first.add(1))]
+    }
+}
+
+/// Makes the record of a slot ready to be kept: its length is known, and as many zeros follow as its padding wants. The length with the padding, of
+/// a record that may be kept.
+#[inline(always)]
+pub fn pad(slot: *mut Slot) -> Option<u32> {
+    // SAFETY: the slot is ours, and has room behind a position that is masked.
+    unsafe {
+        let length = read_volatile(&raw const (*slot).position);
+        if length > LONGEST_PART as u32 {
+            return None;
+        }
+        let end = (&raw mut (*slot).record).cast::<u8>().add((length & MASK) as usize);
+        for word in 0..PADDING as usize / 8 {
+            write_volatile(end.add(8 * word).cast::<u64>(), 0);
+        }
+        (*header(slot)).len = length;
+        Some(padded(length))
+    }
+}
+
+/// The length of a record that may be kept, so that the verifier sees the bound.
+#[inline(always)]
+pub fn bounded(slot: *mut Slot, length: u32) -> u32 {
+    let length = unbounded(slot, u64::from(length)) as u32;
+    if length > LONGEST_PART as u32 { LONGEST_PART as u32 } else { length }
+}
+
 /// Sends the record of a slot through the ring of its class; `None` where that has no room. What was lost of the request before goes along.
 #[inline(always)]
 pub fn send(slot: *mut Slot, flight: Option<*mut Flight>) -> Option<()> {
@@ -140,12 +211,9 @@ pub fn send(slot: *mut Slot, flight: Option<*mut Flight>) -> Option<()> {
             let lost = (*flight).lost;
             (*record).lost = if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 };
         }
-        let data = record.cast::<c_void>();
         let priority = (*record).class == Class::Priority as u8;
-        let (ring, wakeup) = if priority { (&PRIORITY, BPF_RB_FORCE_WAKEUP) } else { (&ROUTINE, routine_wakeup()) };
-        if generated::bpf_ringbuf_output((&raw const *ring).cast_mut().cast(), data, u64::from(len), u64::from(wakeup)) != 0 {
-            return None;
-        }
+        let (ring, wakeup) = if priority { (&PRIORITY, BPF_RB_FORCE_WAKEUP) } else { (&ROUTINE, routine_wakeup(waiting())) };
+        output(ring, record.cast(), len, wakeup)?;
         if let Some(flight) = flight {
             (*flight).sent += 1;
         }
@@ -153,16 +221,45 @@ pub fn send(slot: *mut Slot, flight: Option<*mut Flight>) -> Option<()> {
     Some(())
 }
 
-/// Whether the routine ring takes one more request: the last eighth of it is for the rest of those that it took. So under a flood requests
-/// are lost whole, and counted, and not in parts.
+/// Sends what was kept of a request; false if the ring takes no more requests.
+///
+/// # Safety
+/// `record` has `length` bytes.
+#[inline(always)]
+pub unsafe fn send_routine(record: *mut c_void, length: u32) -> bool {
+    let waiting = waiting();
+    // SAFETY: the caller's promise.
+    waiting < FULL && unsafe { output(&ROUTINE, record, length, routine_wakeup(waiting)) }.is_some()
+}
+
+/// # Safety
+/// `record` has `length` bytes.
+#[inline(always)]
+unsafe fn output(ring: &'static RingBuf, record: *mut c_void, length: u32, wakeup: u32) -> Option<()> {
+    // SAFETY: the caller's promise, and the ring is a map.
+    let failed =
+        unsafe { generated::bpf_ringbuf_output((&raw const *ring).cast_mut().cast(), record, u64::from(length), u64::from(wakeup)) };
+    (failed == 0).then_some(())
+}
+
+/// The routine ring takes no more requests when there is so much in it: the last eighth is for the rest of those that it took. So under a flood
+/// requests are lost whole, and counted, and not in parts.
+const FULL: u64 = ROUTINE_BYTES as u64 - ROUTINE_BYTES as u64 / 8;
+
+/// Whether the routine ring takes one more request.
 #[inline(always)]
 pub fn has_room() -> bool {
-    ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA)) < ROUTINE_BYTES as u64 - ROUTINE_BYTES as u64 / 8
+    waiting() < FULL
+}
+
+/// Bytes in the routine ring.
+#[inline(always)]
+fn waiting() -> u64 {
+    ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA))
 }
 
 /// Routine records wait for the agent's timer. One that takes the ring past its mark wakes the agent, once while it is at it.
 #[inline(always)]
-fn routine_wakeup() -> u32 {
-    let waiting = ROUTINE.query(u64::from(BPF_RB_AVAIL_DATA));
+fn routine_wakeup(waiting: u64) -> u32 {
     if waiting >= ROUTINE_MARK && waiting < ROUTINE_MARK + limit::RECORD as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }

@@ -50,11 +50,11 @@ pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
         return None;
     }
     match (old, new) {
-        (_, state::LISTEN) if serves => report(&kernel, sock, SocketEvent::Listen, current(&kernel)),
+        (_, state::LISTEN) if serves => report(&kernel, sock, SocketEvent::Listen, current()),
         (state::SYN_RECV, state::ESTABLISHED) if serves => report(&kernel, sock, SocketEvent::Opened, NOBODY),
         (state::SYN_RECV | state::LISTEN | state::CLOSE, state::CLOSE) if serves => Some(()),
         (_, state::CLOSE) if serves => report(&kernel, sock, SocketEvent::Closed, NOBODY),
-        (_, state::SYN_SENT) if calls => CONNECTING.insert(&sock, &current(&kernel), 0).ok(),
+        (_, state::SYN_SENT) if calls => CONNECTING.insert(&sock, &current(), 0).ok(),
         (state::SYN_SENT, state::ESTABLISHED) if calls => {
             // SAFETY: the entry is this socket's own, whose state changes one at a time.
             let caller = *unsafe { CONNECTING.get(&sock) }?;
@@ -69,13 +69,13 @@ pub fn changed(ctx: &RawTracePointContext) -> Option<()> {
 const NOBODY: Connecting = Connecting { cgroup: 0, comm: [0; 16], tgid: 0, zero: 0 };
 
 #[inline(always)]
-fn current(kernel: &Kernel) -> Connecting {
+fn current() -> Connecting {
     Connecting {
         // SAFETY: the helper takes nothing.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: bpf_get_current_comm().unwrap_or([0; 16]),
         // 0 is nobody: an id of another namespace may be some other process's in the agent's. The cgroup tells then.
-        tgid: process::id(kernel).unwrap_or_default(),
+        tgid: process::id().unwrap_or_default(),
         zero: 0,
     }
 }

@@ -8,7 +8,10 @@ use std::{
     io::Write as _,
     os::{fd::BorrowedFd, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
@@ -69,7 +72,7 @@ pub struct Options {
 #[derive(Debug)]
 pub enum News {
     /// An exchange was judged.
-    Verdict(Box<Verdict>),
+    Verdict(Arc<Verdict>),
     /// A connection was opened or closed.
     Connection(ConnectionStep),
     /// What the kernel programs counted so far.
@@ -240,6 +243,7 @@ impl<F: FnMut(News)> Daemon<F> {
     fn finish(&mut self) -> Result<(), DaemonError> {
         self.kubelets.release(&mut self.probes);
         self.drain();
+        self.take_in_flight(None);
         let in_flight = self.witness.stop();
         self.tell_all(in_flight);
         self.probes.log();
@@ -431,11 +435,20 @@ impl<F: FnMut(News)> Daemon<F> {
 
     fn gone(&mut self, pid: u32) {
         info!(pid, "a kubelet ended; its executable stays probed");
+        self.take_in_flight(Some(pid));
         self.kubelets.gone(pid, &mut self.probes);
         self.probes.forget_process(pid);
         let outcomes = self.witness.process_gone(pid);
         self.tell_all(outcomes);
         self.status();
+    }
+
+    /// Takes what the kernel programs keep of requests that they will not see the end of.
+    fn take_in_flight(&mut self, of: Option<u32>) {
+        match self.probes.take_in_flight(of) {
+            Ok(records) => records.iter().for_each(|record| self.take(record)),
+            Err(error) => warn!("what was in flight is not told: {error}"),
+        }
     }
 
     /// A kubelet that was upgraded, and not restarted yet.

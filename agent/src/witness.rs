@@ -1,16 +1,21 @@
 //! The middle of the way, without I/O: kernel records in, judged exchanges out.
 
 mod fuzz;
+mod repeats;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use fuzz::fuzz_entry;
 
+use repeats::Repeats;
+
 use crate::{
-    exchange::{ConnectionStep, Connections, Exchanges, LocalCaller, Part, Place, Step},
+    exchange::{Again, ConnectionStep, Connections, Exchanges, LocalCaller, Part, Place, Step},
     judge::{Judge, Policy, Verdict},
     observation::{Observation, Process, Socket, SocketEvent, Timestamp},
-    probe::{DecodeError, Decoded, Users, decode},
+    probe::{DecodeError, Decoded, Told, Users, Whole, decode},
     rbac::Update,
 };
 
@@ -18,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// An exchange was judged.
-    Verdict(Box<Verdict>),
+    Verdict(Arc<Verdict>),
     /// A connection was opened or closed.
     Connection(ConnectionStep),
     /// A process listens on a watched port of this network namespace.
@@ -38,6 +43,7 @@ pub struct Witness {
     users: Users,
     connections: Connections,
     exchanges: Exchanges,
+    repeats: Repeats,
     judge: Judge,
 }
 
@@ -48,27 +54,63 @@ impl Witness {
             users: Users::default(),
             connections: Connections::new(limit),
             exchanges: Exchanges::new(limit, secure_port, read_only_port),
+            repeats: Repeats::default(),
             judge: Judge::new(policy, limit),
         }
     }
 
     /// Takes one record; `place` finds out where a process of this node runs.
     pub fn take(&mut self, record: &Bytes, place: impl FnOnce(&Process) -> Place) -> Result<Vec<Outcome>, DecodeError> {
-        let Decoded { observation, arrival } = decode(record, &mut self.users)?;
+        match decode(record, &mut self.users)? {
+            Told::One(Decoded { observation: Observation::Socket(socket), .. }) => Ok(self.socket(socket, place)),
+            Told::One(decoded) => {
+                let steps = self.observe(decoded);
+                Ok(self.judge(steps))
+            }
+            Told::Whole(whole) => Ok(self.whole(whole)),
+            Told::Again(again) => self.again(&again),
+        }
+    }
+
+    fn whole(&mut self, Whole { origin, parts }: Whole) -> Vec<Outcome> {
+        let steps = parts.into_iter().flat_map(|part| self.observe(part)).collect();
+        let outcomes = self.judge(steps);
+        if let Some(Outcome::Verdict(verdict)) = outcomes.last() {
+            self.repeats.keep(origin, Arc::clone(verdict));
+        }
+        outcomes
+    }
+
+    /// The verdict of before is changed and not made anew, for whoever it was told to is done with it.
+    fn again(&mut self, again: &Again) -> Result<Vec<Outcome>, DecodeError> {
+        let kept = self.repeats.get(again.as_before).ok_or(DecodeError::Unknown)?;
+        let verdict = Arc::make_mut(kept);
+        if !verdict.exchange.repeat(again) {
+            return Err(DecodeError::Unknown);
+        }
+        let stale = self.exchanges.repeated(&mut verdict.exchange, &mut self.connections);
+        self.judge.ended_again(verdict);
+        let outcome = Outcome::Verdict(Arc::clone(kept));
+        let mut outcomes = self.judge(stale.into_iter().collect());
+        outcomes.push(outcome);
+        Ok(outcomes)
+    }
+
+    fn observe(&mut self, Decoded { observation, arrival }: Decoded) -> Vec<Step> {
         let (id, part) = match observation {
             Observation::Request(id, request) => (id, Part::Request(request)),
             Observation::Check(id, check) => (id, Part::Check(check)),
             Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
             Observation::End(id, end) => (id, Part::End(end)),
-            Observation::Socket(socket) => return Ok(self.socket(socket, place)),
+            Observation::Socket(_) => return Vec::new(),
         };
-        let steps = self.exchanges.observe(id, part, arrival, &mut self.connections);
-        Ok(self.judge(steps))
+        self.exchanges.observe(id, part, arrival, &mut self.connections)
     }
 
     /// Time passed: what lasts is judged again. To be called every 100 ms or so.
     pub fn lasting(&mut self, now: Timestamp) -> Vec<Outcome> {
-        self.judge.lasting(now).into_iter().map(verdict).collect()
+        let silent = self.connections.forget(now).into_iter().map(Outcome::Connection);
+        self.judge.lasting(now).into_iter().map(verdict).chain(silent).collect()
     }
 
     /// The RBAC objects changed.
@@ -90,7 +132,9 @@ impl Witness {
     /// Nothing is watched any more: what was in flight gets its last verdict.
     pub fn stop(&mut self) -> Vec<Outcome> {
         let steps = self.exchanges.stop();
-        self.judge(steps)
+        let mut outcomes = self.judge(steps);
+        outcomes.extend(self.connections.stop().into_iter().map(Outcome::Connection));
+        outcomes
     }
 
     /// Whether no request is in flight.
@@ -122,5 +166,5 @@ impl Witness {
 }
 
 fn verdict(verdict: Verdict) -> Outcome {
-    Outcome::Verdict(Box::new(verdict))
+    Outcome::Verdict(Arc::new(verdict))
 }

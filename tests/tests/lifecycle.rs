@@ -31,6 +31,7 @@ fn lifecycle() {
             ("the kubelet serves the same before, during and after the agent", the_kubelet_serves_the_same),
             ("SIGTERM flushes every finished request", sigterm_flushes),
             ("SIGTERM with an exec open", sigterm_with_an_exec_open),
+            ("what is in flight is told", what_is_in_flight_is_told),
             ("a restarted kubelet is seen from its first request", restart_without_gap),
             ("the agent may come before the kubelet", agent_first),
             ("another file is planned anew", another_file),
@@ -112,6 +113,35 @@ fn sigterm_with_an_exec_open(bed: &Bed) {
     assert_eq!(ended.len(), 1, "{ended:?}");
     assert_eq!(annotation(&ended[0], "completeness"), "partial: end-not-seen");
     assert_eq!(exec.stop().unwrap().only(), Some(101), "the exec outlived the agent");
+}
+
+/// The kernel programs keep what they know of a routine request until it is over. What they will not see the end of is told all the same.
+fn what_is_in_flight_is_told(bed: &Bed) {
+    let token = bed.identity("follow", &["get"], &["nodes/proxy"]);
+    let follow = |agent: &str| {
+        let path = format!("/containerLogs/default/{POD}/{CONTAINER}?follow=true");
+        let following = Call::get(&path).token(&token).user_agent(agent).start(&bed.cluster).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        following
+    };
+    let agent = bed.agent(&[]);
+    let following = follow("stopped");
+    let file = agent.events_file();
+    assert_eq!(agent.stop(STOPS_WITHIN).unwrap().code(), Some(0));
+    let ended = completed(&read_events(&file), "stopped");
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert_eq!(annotation(&ended[0], "completeness"), "partial: end-not-seen");
+    assert_eq!(annotation(&ended[0], "access"), "proxy-only");
+    drop(following);
+
+    let mut agent = bed.agent(&[]);
+    let following = follow("killed");
+    bed.cluster.end_kubelet().unwrap();
+    let told = |event: &serde_json::Value| event["userAgent"] == "killed";
+    let event = agent.event("a request of the kubelet that ended", Duration::from_secs(5), told).unwrap();
+    assert_eq!(annotation(&event, "completeness"), "partial: kubelet-gone");
+    drop(following);
+    bed.cluster.restart_kubelet().unwrap();
 }
 
 fn restart_without_gap(bed: &Bed) {

@@ -16,6 +16,10 @@ pub enum Kind {
     Socket = 5,
     /// [`Question`] alone: of a user who was told by a [`Check`] over the same ring, less than [`TOLD_AGAIN`] before.
     Recheck = 6,
+    /// [`crate::Whole`], and the records of a routine request.
+    Whole = 7,
+    /// [`crate::Whole`] alone: what happened is what another one told, at these times.
+    Again = 8,
 }
 
 /// Which ring a record goes through. All records of one request use the same ring, so they arrive in order; only a request that was
@@ -121,6 +125,8 @@ pub mod limit {
     pub const URI: usize = 4096;
     /// The authorizer's reason.
     pub const REASON: usize = 1024;
+    /// A struct of the kubelet's that is read at once: more of it is not read.
+    pub const STRUCT: u32 = 256;
     /// Groups of one user.
     pub const GROUPS: usize = 32;
     /// The longest record.
@@ -137,8 +143,10 @@ pub struct Request {
     pub read_only: u8,
     /// A [`Search`] of `req.Header`.
     pub headers: u8,
+    /// 1 if method and target are there as in the request's line, with one byte between them, and the path is the beginning of the target.
+    pub one_line: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Inode of the network namespace that the kubelet runs in.
     pub netns: u32,
     /// Texts, by [`RequestText`].

@@ -141,6 +141,10 @@ pub struct Layout {
     pub itab_attributes_pointer: u64,
     /// itab of `*user.DefaultInfo` as `user.Info`.
     pub itab_user: u64,
+    /// Where what never changes begins: a text that lies there is the same as long as its address and length are. An address in the executable.
+    pub constants_start: u64,
+    /// Where it ends; both are 0 where that is not known.
+    pub constants_end: u64,
     /// `server.Server.auth`
     pub server_auth: u32,
     /// `http.Request.Method`
@@ -230,11 +234,6 @@ pub struct MapLayout {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
-    /// The agent's PID namespace, whose process ids it is told: its device as the kernel's `dev_t`, 0 in the initial namespace, whose ids
-    /// are the kernel's own.
-    pub pidns_device: u64,
-    /// Its inode.
-    pub pidns_inode: u64,
     /// `task_struct.nsproxy`
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`
@@ -261,6 +260,16 @@ pub struct Kernel {
     pub sock_protocol: u32,
     /// The watched ports; 0 for none.
     pub ports: [u16; 4],
+}
+
+/// The agent's PID namespace, whose process ids it is told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PidNamespace {
+    /// Its device as the kernel's `dev_t`; 0 for the initial namespace, whose ids are the kernel's own.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
 }
 
 /// What is believed of a network namespace.

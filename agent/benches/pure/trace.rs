@@ -33,7 +33,9 @@ pub(crate) fn witness() -> Witness {
 /// What a record led to.
 pub(crate) fn verdicts(witness: &mut Witness, record: &Bytes) -> impl Iterator<Item = Verdict> {
     let outcomes = witness.take(record, |_| Place::Host).expect("a record");
-    outcomes.into_iter().filter_map(|outcome| if let Outcome::Verdict(verdict) = outcome { Some(*verdict) } else { None })
+    outcomes
+        .into_iter()
+        .filter_map(|outcome| if let Outcome::Verdict(verdict) = outcome { Some(Arc::unwrap_or_clone(verdict)) } else { None })
 }
 
 /// `GET /pods` of a service account that has no right but `get nodes/proxy`: a question about `nodes/pods`, and one about `nodes/proxy`.

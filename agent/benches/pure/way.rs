@@ -10,7 +10,7 @@ use kubewitness::{
     },
     judge::{Judge, Policy, Verdict},
     observation::{Observation, RequestId, Socket, SocketEvent, Timestamp},
-    probe::{Decoded, Users, decode},
+    probe::{Decoded, Told, Users, decode},
 };
 use uuid::Uuid;
 
@@ -92,7 +92,11 @@ enum Input {
 
 fn inputs(records: &[Bytes]) -> Vec<Input> {
     let mut users = Users::default();
-    let decoded = records.iter().map(|record| decode(record, &mut users).expect("a record"));
+    let decoded = records.iter().flat_map(|record| match decode(record, &mut users).expect("a record") {
+        Told::One(decoded) => vec![decoded],
+        Told::Whole(whole) => whole.parts,
+        Told::Again(_) => Vec::new(),
+    });
     let input = |Decoded { observation, arrival }| match observation {
         Observation::Request(id, request) => Input::Part(id, Part::Request(request), arrival),
         Observation::Check(id, check) => Input::Part(id, Part::Check(check), arrival),

@@ -45,7 +45,7 @@ impl Upkeep {
 
     /// A connection was opened or closed.
     pub(super) fn connection(&mut self, step: ConnectionStep) {
-        if matches!(step, ConnectionStep::Closed { without_request: true, .. }) {
+        if matches!(step, ConnectionStep::Silent) {
             self.silence.without_request(now());
         }
     }

@@ -81,6 +81,14 @@ impl Exchanges {
         steps
     }
 
+    /// Takes a whole request that is as one before it: looks who is at the other end of its connection. What its goroutine did before will never
+    /// be more than it is.
+    pub fn repeated(&mut self, exchange: &mut Exchange, connections: &mut Connections) -> Option<Step> {
+        exchange.caller = Caller::Unknown;
+        exchange.join(true, (self.secure_port, self.read_only_port), connections);
+        self.routine.remove(&(exchange.id.tgid, exchange.id.goroutine)).map(|stale| ended(stale, Some(Gap::End)))
+    }
+
     /// Ends what was in flight in a process that is gone.
     pub fn process_gone(&mut self, tgid: u32) -> Vec<Step> {
         self.end_all(|of| of == tgid, Gap::KubeletGone)
@@ -169,17 +177,23 @@ impl Exchange {
         }
         let moment = self.add(part);
         // A connection that was taken over is closed before its request is over: what was known of it stays.
-        if (is_begin || self.caller == Caller::Unknown)
-            && let Some(connection) = self.request.as_ref().and_then(|request| connection(request, ports))
-        {
-            if is_begin {
-                connections.request(&connection);
-            }
-            if self.caller == Caller::Unknown {
-                self.caller = connections.caller(&connection);
-            }
+        if is_begin || self.caller == Caller::Unknown {
+            self.join(is_begin, ports, connections);
         }
         moment
+    }
+
+    /// Looks who is at the other end of the connection, and notes that a request came over it, once.
+    fn join(&mut self, is_begin: bool, ports: Ports, connections: &mut Connections) {
+        let Some((connection, begin)) = self.request.as_ref().and_then(|request| Some((connection(request, ports)?, request.time))) else {
+            return;
+        };
+        if is_begin {
+            connections.request(&connection, begin);
+        }
+        if self.caller == Caller::Unknown {
+            self.caller = connections.caller(&connection, begin);
+        }
     }
 
     fn add(&mut self, part: Part) -> Option<Moment> {

@@ -3,9 +3,11 @@
 mod assemble;
 pub(crate) mod bounded;
 mod connections;
+mod repeats;
 
 pub use assemble::{Arrival, Exchanges, Part};
 pub use connections::{ConnectionId, ConnectionStep, Connections};
+pub use repeats::{Again, Origin};
 
 use std::sync::Arc;
 

@@ -309,11 +309,58 @@ fn a_connection_without_a_request_is_told_apart() {
     let closed = |connections: &mut Connections, peer| connections.observe(&socket(SocketEvent::Closed, NETNS, peer), None);
     assert_eq!(opened(&mut connections, peer(1)), [ConnectionStep::Opened(PORT)]);
     assert_eq!(opened(&mut connections, peer(2)), [ConnectionStep::Opened(PORT)]);
-    connections.request(&ConnectionId { netns: NETNS, port: PORT, client: peer(1) });
+    connections.request(&ConnectionId { netns: NETNS, port: PORT, client: peer(1) }, Timestamp(1));
     assert_eq!(connections.open(), 2);
-    assert_eq!(closed(&mut connections, peer(1)), [ConnectionStep::Closed { port: PORT, without_request: false }]);
-    assert_eq!(closed(&mut connections, peer(2)), [ConnectionStep::Closed { port: PORT, without_request: true }]);
+    assert_eq!(closed(&mut connections, peer(1)), [ConnectionStep::Closed(PORT)]);
+    assert_eq!(closed(&mut connections, peer(2)), [ConnectionStep::Closed(PORT)]);
     assert_eq!(closed(&mut connections, peer(3)), [], "it was open before the agent came");
+    assert_eq!(connections.forget(Timestamp(10_000_000_000)), [], "a request may be told late");
+    assert_eq!(connections.forget(Timestamp(10_000_000_001)), [ConnectionStep::Silent]);
+    assert_eq!(connections.stop(), []);
+}
+
+/// The kernel programs tell of most requests when they are over, and a client may be gone by then.
+#[test]
+fn a_request_is_joined_with_the_connection_that_was_open_when_it_began() {
+    let id = ConnectionId { netns: NETNS, port: PORT, client: peer(1) };
+    let mut connections = Connections::new(10);
+    let change = |connections: &mut Connections, event, time| {
+        let caller = |event: &SocketEvent| match event {
+            SocketEvent::Connected(process) => Some(local(process.pid)),
+            _ => None,
+        };
+        let caller = caller(&event);
+        connections.observe(&Socket { time: Timestamp(time), ..socket(event, NETNS, peer(1)) }, caller)
+    };
+    let process = |pid| Process { pid, comm: "curl".to_owned(), cgroup: 0 };
+    for (pid, from) in [(1, 10), (2, 30)] {
+        change(&mut connections, SocketEvent::Connected(process(pid)), from);
+        change(&mut connections, SocketEvent::Opened, from);
+        if pid == 1 {
+            assert_eq!(change(&mut connections, SocketEvent::Closed, from + 10), [ConnectionStep::Closed(PORT)]);
+        }
+    }
+    let table = [(9, Caller::Unknown), (10, Caller::Local(local(1).into())), (20, Caller::Local(local(1).into())), (25, Caller::Unknown)];
+    for (begin, caller) in table.into_iter().chain([(30, Caller::Local(local(2).into()))]) {
+        assert_eq!(connections.caller(&id, Timestamp(begin)), caller, "{begin}");
+    }
+    connections.request(&id, Timestamp(15));
+    change(&mut connections, SocketEvent::Closed, 40);
+    assert_eq!(connections.stop(), [ConnectionStep::Silent], "the second one");
+}
+
+/// A peer that comes again and again has each of its silent connections counted.
+#[test]
+fn a_closed_connection_that_gives_way_is_told() {
+    let mut connections = Connections::new(1);
+    let mut steps = Vec::new();
+    for _ in 0..3 {
+        for event in [SocketEvent::Opened, SocketEvent::Closed] {
+            steps.extend(connections.observe(&socket(event, NETNS, peer(1)), None));
+        }
+    }
+    steps.extend(connections.stop());
+    assert_eq!(steps.iter().filter(|step| **step == ConnectionStep::Silent).count(), 3);
 }
 
 #[test]

@@ -89,11 +89,9 @@ impl<C: FnMut() -> Clock> Recorder<C> {
         match news {
             News::Verdict(verdict) => self.verdict(&verdict),
             News::Connection(ConnectionStep::Opened(port)) => self.ends.health.metrics().connection_opened(port),
-            News::Connection(ConnectionStep::Closed { port, without_request }) => {
-                self.ends.health.metrics().connection_closed(port);
-                if without_request {
-                    self.ends.health.metrics().connection_without_request(SilentConnection::Closed);
-                }
+            News::Connection(ConnectionStep::Closed(port)) => self.ends.health.metrics().connection_closed(port),
+            News::Connection(ConnectionStep::Silent) => {
+                self.ends.health.metrics().connection_without_request(SilentConnection::Closed);
             }
             News::Connection(ConnectionStep::Evicted(port)) => {
                 self.ends.health.metrics().connection_closed(port);
@@ -248,7 +246,7 @@ mod tests {
         let mut recorder = Recorder::new(ends, read_clock);
         let verdict = || {
             let exchange = request("GET", "/healthz").check("healthz", Decision::Allow).seen();
-            News::Verdict(Box::new(Judge::new(Policy::new(NODE), 8).ended(exchange)))
+            News::Verdict(Arc::new(Judge::new(Policy::new(NODE), 8).ended(exchange)))
         };
         recorder.take(verdict());
         assert!(recorder.line.is_empty(), "nobody watches, and nothing is written");

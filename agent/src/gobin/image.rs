@@ -4,7 +4,7 @@ use std::{cell::Cell, ops::Range};
 
 use object::{
     LittleEndian as Le,
-    elf::{EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_X, PT_LOAD, SHT_NOBITS},
+    elf::{EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_LOAD, SHT_NOBITS},
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
 
@@ -55,6 +55,7 @@ struct Segment {
     offset: u64,
     size: u64,
     executable: bool,
+    writable: bool,
 }
 
 /// A named part of the file; `offset + size` is within the file.
@@ -157,6 +158,13 @@ impl<'a> Image<'a> {
         self.segments.iter().any(|s| s.executable && s.offset_of(address, 1).is_some())
     }
 
+    /// The section `.rodata`, if it is mapped where nothing can write.
+    pub(super) fn constants(&self) -> Option<Range<u64>> {
+        let section = self.sections.iter().find(|section| section.name == ".rodata")?;
+        let is_fixed = self.segments.iter().any(|s| !s.writable && s.offset_of(section.address, section.size).is_some());
+        is_fixed.then(|| section.address..section.address + section.size)
+    }
+
     pub(super) fn half(&self, address: u64) -> Result<u16, Error> {
         Ok(u16::from_le_bytes(self.array(address)?))
     }
@@ -207,7 +215,7 @@ fn segments(header: &FileHeader64<Le>, source: Source<'_>) -> Result<Vec<Segment
         if end.is_none() || address.checked_add(size).is_none() {
             return Err(Error::malformed("a segment that ends outside of the file", offset));
         }
-        segments.push(Segment { address, offset, size, executable: p.p_flags(Le).contains(PF_X) });
+        segments.push(Segment { address, offset, size, executable: p.p_flags(Le).contains(PF_X), writable: p.p_flags(Le).contains(PF_W) });
     }
     Ok(segments)
 }

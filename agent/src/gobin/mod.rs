@@ -27,6 +27,8 @@ pub use source::{Pages, Refusal, Source};
 pub use typelinks::Named;
 pub use types::{Field, Kind, Type};
 
+use std::ops::Range;
+
 use image::Image;
 use module::Module;
 use pclntab::Functions;
@@ -89,6 +91,11 @@ impl<'a> Executable<'a> {
     /// The Go build id, or the GNU one in hex where there is no other.
     pub fn build_id(&self) -> Option<String> {
         buildinfo::build_id(&self.image)
+    }
+
+    /// Where the constants of its code are, such as the bytes of string literals: nothing can write there.
+    pub fn constants(&self) -> Option<Range<u64>> {
+        self.image.constants()
     }
 
     /// The string that a Go string header at `address` describes, as the linker initialised it.

@@ -152,7 +152,7 @@ impl Severity {
 }
 
 /// A set of findings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Findings(u16);
 
 impl Findings {

@@ -138,21 +138,33 @@ impl Judge {
 
     /// A request is over.
     pub fn ended(&mut self, exchange: Box<Exchange>) -> Verdict {
-        let at = exchange.end.map_or_else(|| latest(&exchange), |end| end.time);
         let running = self.running.remove(&exchange.id);
         let (before, entitlement) = running.map_or_else(Default::default, |running| (running.raised, running.entitlement));
-        let mut judgement = self.court.judge(&exchange, Stage::Ended, at, entitlement);
-        if let Some(prober) = prober(&exchange, &judgement.access)
-            && self.probing.refused(prober, at)
-        {
-            judgement.findings.insert(Finding::Probing);
-        }
+        let (at, judgement) = self.last(&exchange, entitlement);
         let mut raised = judgement.findings.minus(before);
         if before.contains(Finding::UnloggedExec) {
             // It outlasted the grace and then failed after all. It was counted as executed; counting it again would make two of one.
             raised.remove(Finding::ExecAttempt);
         }
         Verdict { stage: Stage::Ended, at, exchange, judgement, raised }
+    }
+
+    /// The same of a request that was told at once: its exchange is new, the rest is the verdict on another one.
+    pub fn ended_again(&mut self, verdict: &mut Verdict) {
+        verdict.stage = Stage::Ended;
+        (verdict.at, verdict.judgement) = self.last(&verdict.exchange, None);
+        verdict.raised = verdict.judgement.findings;
+    }
+
+    fn last(&mut self, exchange: &Exchange, entitlement: Option<Entitlement>) -> (Timestamp, Judgement) {
+        let at = exchange.end.map_or_else(|| latest(exchange), |end| end.time);
+        let mut judgement = self.court.judge(exchange, Stage::Ended, at, entitlement);
+        if let Some(prober) = prober(exchange, &judgement.access)
+            && self.probing.refused(prober, at)
+        {
+            judgement.findings.insert(Finding::Probing);
+        }
+        (at, judgement)
     }
 }
 

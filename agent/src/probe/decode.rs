@@ -10,8 +10,11 @@ use bytes::Bytes;
 use kubewitness_wire as wire;
 use thiserror::Error;
 
-use super::Users;
-use crate::exchange::Arrival;
+use super::{
+    Users,
+    whole::{Whole, again, whole},
+};
+use crate::exchange::{Again, Arrival};
 use crate::kubelet::Endpoint;
 use crate::observation::{
     Check, Decision, End, Lookup, Observation, Process, Request, RequestId, Response, Socket, SocketEvent, Text, Timestamp, User, Utf8,
@@ -32,9 +35,24 @@ pub enum DecodeError {
         /// Its value.
         value: u64,
     },
+    /// It tells of a request that was as one that was not seen.
+    #[error("a kernel record tells of a request as one that is not known")]
+    Unknown,
 }
 
-/// A decoded record.
+/// What a record tells.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// One thing.
+    One(Decoded),
+    /// All that is to be told of a request.
+    Whole(Whole),
+    /// The same of another one.
+    Again(Again),
+}
+
+/// One thing that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// What was seen.
@@ -44,7 +62,7 @@ pub struct Decoded {
 }
 
 /// Decodes one record; its texts share its bytes, and the user of a check is one of `users`.
-pub fn decode(record: &Bytes, users: &mut Users) -> Result<Decoded, DecodeError> {
+pub fn decode(record: &Bytes, users: &mut Users) -> Result<Told, DecodeError> {
     let fields = Fields(record);
     let kind = fields.u8(offset_of!(wire::Header, kind))?;
     let arrival = Arrival {
@@ -59,34 +77,54 @@ pub fn decode(record: &Bytes, users: &mut Users) -> Result<Decoded, DecodeError>
         goroutine: fields.u64(offset_of!(wire::Header, goroutine))?,
         begin: (begin != 0).then_some(Timestamp(begin)),
     };
-    let observation = if kind == wire::Kind::Request as u8 {
-        Observation::Request(id, request(fields, time)?)
+    if kind == wire::Kind::Whole as u8 {
+        return whole(record, id, arrival.lost, users).map(Told::Whole);
+    }
+    if kind == wire::Kind::Again as u8 {
+        return again(fields, id).map(Told::Again);
+    }
+    Ok(Told::One(Decoded { observation: observation(fields, id, time, users)?, arrival }))
+}
+
+/// What a record tells that is not made of others.
+pub(super) fn observation(fields: Fields<'_>, id: RequestId, time: Timestamp, users: &mut Users) -> Result<Observation, DecodeError> {
+    let kind = fields.u8(offset_of!(wire::Header, kind))?;
+    if kind == wire::Kind::Request as u8 {
+        Ok(Observation::Request(id, request(fields, time)?))
     } else if kind == wire::Kind::Check as u8 {
-        Observation::Check(id, question(fields, users.told(fields)?, time)?)
+        Ok(Observation::Check(id, question(fields, users.told(fields)?, time)?))
     } else if kind == wire::Kind::Recheck as u8 {
-        Observation::Check(id, question(fields, users.told_before(fields)?, time)?)
+        Ok(Observation::Check(id, question(fields, users.told_before(fields)?, time)?))
     } else if kind == wire::Kind::Answer as u8 {
-        Observation::Answer(id, time, status(fields.u32(offset_of!(wire::Answer, status))?))
+        Ok(Observation::Answer(id, time, status(fields.u32(offset_of!(wire::Answer, status))?)))
     } else if kind == wire::Kind::End as u8 {
-        Observation::End(id, end(fields, time)?)
+        Ok(Observation::End(id, end(fields, time)?))
     } else if kind == wire::Kind::Socket as u8 {
-        Observation::Socket(socket(fields, time, id.tgid)?)
+        Ok(Observation::Socket(socket(fields, time, id.tgid)?))
     } else {
-        return Err(DecodeError::Impossible { field: "kind", value: kind.into() });
-    };
-    Ok(Decoded { observation, arrival })
+        Err(DecodeError::Impossible { field: "kind", value: kind.into() })
+    }
 }
 
 fn request(fields: Fields<'_>, time: Timestamp) -> Result<Request, DecodeError> {
     let mut texts = fields.texts(size_of::<wire::Request>());
-    let mut next = |text: wire::RequestText| texts.next(offset_of!(wire::Request, spans) + SPAN * text as usize);
+    let span = |text: wire::RequestText| offset_of!(wire::Request, spans) + SPAN * text as usize;
+    let is_one_line = fields.u8(offset_of!(wire::Request, one_line))? != 0;
     let complete = fields.u8(offset_of!(wire::Request, headers))? == wire::Search::Complete as u8;
+    let method = texts.next(span(wire::RequestText::Method))?.text();
+    let path = if is_one_line {
+        texts.position += 1;
+        texts.ahead(span(wire::RequestText::Path))?
+    } else {
+        texts.next(span(wire::RequestText::Path))?
+    };
+    let mut next = |text| texts.next(span(text));
     Ok(Request {
         time,
         netns: fields.u32(offset_of!(wire::Request, netns))?,
         read_only: fields.u8(offset_of!(wire::Request, read_only))? != 0,
-        method: next(wire::RequestText::Method)?.text(),
-        path: next(wire::RequestText::Path)?.text(),
+        method,
+        path: path.text(),
         uri: next(wire::RequestText::Uri)?.text(),
         remote: next(wire::RequestText::RemoteAddr)?.text().whole().and_then(|text| text.parse().ok()).map(canonical),
         user_agent: next(wire::RequestText::UserAgent)?.lookup(complete),
@@ -254,16 +292,20 @@ struct Texts<'a> {
 
 impl Texts<'_> {
     fn next(&mut self, span: usize) -> Result<Taken, DecodeError> {
+        let taken = self.ahead(span)?;
+        self.position += taken.bytes.len();
+        Ok(taken)
+    }
+
+    /// The next one, which stays there.
+    fn ahead(&self, span: usize) -> Result<Taken, DecodeError> {
         let stored = self.fields.u16(span)?;
         let full = self.fields.u16(span + offset_of!(wire::Span, full))?;
-        let span = wire::Span { stored, full };
         let end = self.position + usize::from(stored);
         if end > self.fields.0.len() {
             return Err(DecodeError::Short(self.fields.0.len()));
         }
-        let bytes = self.fields.0.slice(self.position..end);
-        self.position = end;
-        Ok(Taken { span, bytes })
+        Ok(Taken { span: wire::Span { stored, full }, bytes: self.fields.0.slice(self.position..end) })
     }
 }
 

@@ -11,6 +11,7 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
+use bytes::Bytes;
 use kubewitness_wire as wire;
 use ring::digest::{SHA256, digest};
 use thiserror::Error;
@@ -19,7 +20,7 @@ use crate::causes::in_one_line;
 use crate::gobin::Architecture;
 use crate::target::plan::Plan;
 
-use super::{BtfError, NoWay, Rings, Way, kernel_log, kernel_log::KernelLog, kernel_offsets};
+use super::{BtfError, NoWay, Rings, Way, in_flight::in_flight, kernel_log, kernel_log::KernelLog, kernel_offsets};
 
 /// The object that `cargo xtask build` made of `agent-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kubewitness.bpf.o"));
@@ -108,6 +109,7 @@ pub struct Probes {
     netns: HashMap<MapData, u32, u8>,
     pids: HashMap<MapData, u32, u8>,
     disbelieved: HashMap<MapData, u32, u8>,
+    gathered: Array<MapData, Plain<wire::Gathered>>,
     log: KernelLog,
     /// The number of the next attachment.
     next: u32,
@@ -152,10 +154,11 @@ impl Probes {
         for (slot, port) in kernel.ports.iter_mut().zip(ports) {
             *slot = *port;
         }
-        (kernel.pidns_device, kernel.pidns_inode) = pid_namespace().map_err(ProbeError::NoPidNamespace)?;
-        let kernel = Plain(kernel);
+        let (device, inode) = pid_namespace().map_err(ProbeError::NoPidNamespace)?;
+        let (kernel, pid_namespace) = (Plain(kernel), Plain(wire::PidNamespace { device, inode }));
         let mut loader = EbpfLoader::new();
         loader.override_global("KERNEL", &kernel, true);
+        loader.override_global("PID_NAMESPACE", &pid_namespace, true);
         let level = kernel_log::level();
         loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(&way.object(OBJECT)).map_err(ProbeError::Load)?;
@@ -170,6 +173,7 @@ impl Probes {
             netns: HashMap::try_from(take(&mut ebpf, "BELIEVED_NETNS")?)?,
             pids: HashMap::try_from(take(&mut ebpf, "BELIEVED_PIDS")?)?,
             disbelieved: HashMap::try_from(take(&mut ebpf, "DISBELIEVED_PIDS")?)?,
+            gathered: Array::try_from(take(&mut ebpf, "GATHERED")?)?,
             log: KernelLog::new(&mut ebpf),
             connections: None,
             next: 1,
@@ -228,6 +232,20 @@ impl Probes {
         // It was there unless it was never believed, or never asked.
         let _absent = self.pids.remove(&pid);
         let _absent = self.owners.remove(&pid);
+    }
+
+    /// Takes what is kept of the requests in flight, of a process that is gone, or of all when no program runs any more.
+    pub fn take_in_flight(&mut self, of: Option<u32>) -> Result<Vec<Bytes>, ProbeError> {
+        let mut records = Vec::new();
+        for place in 0..wire::GATHERED {
+            let Plain(gathered) = self.gathered.get(&place, 0)?;
+            if gathered.taken == 0 || of.is_some_and(|pid| pid != gathered.whole.header.tgid) {
+                continue;
+            }
+            records.extend(in_flight(&gathered));
+            self.gathered.set(place, &Plain(wire::Gathered::EMPTY), 0)?;
+        }
+        Ok(records)
     }
 
     /// Ignores a process, although it lives in a network namespace that is believed; to be undone when it ends.
@@ -378,7 +396,7 @@ fn missing(name: &str) -> MapError {
 struct Plain<T>(T);
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
-// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 6 × 4 bytes, then `Layout` with 5 × 8 + 36 × 4.
+// SAFETY: `Site` is `repr(C)`, of integers only, and has no padding: 8 + 6 × 4 bytes, then `Layout` with 7 × 8 + 36 × 4.
 unsafe impl Pod for Plain<wire::Site> {}
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into a map")]
@@ -386,11 +404,22 @@ unsafe impl Pod for Plain<wire::Site> {}
 unsafe impl Pod for Plain<wire::Owner> {}
 
 #[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
-// SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 2 × 8 + 12 × 4 + 4 × 2 bytes.
+// SAFETY: `Kernel` is `repr(C)`, of integers only, and has no padding: 12 × 4 + 4 × 2 bytes.
 unsafe impl Pod for Plain<wire::Kernel> {}
 
-const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 5 * 8 + 36 * 4);
-const _: () = assert!(size_of::<wire::Kernel>() == 2 * 8 + 12 * 4 + 4 * 2);
+#[expect(unsafe_code, reason = "aya copies the struct's bytes into the programs' constants")]
+// SAFETY: `PidNamespace` is `repr(C)`, of two integers, and has no padding.
+unsafe impl Pod for Plain<wire::PidNamespace> {}
+
+#[expect(unsafe_code, reason = "aya copies the struct's bytes out of a map")]
+// SAFETY: `Gathered` is `repr(C)`, of integers only, and has no padding: what is in it is as large as all of it, see below.
+unsafe impl Pod for Plain<wire::Gathered> {}
+
+const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 7 * 8 + 36 * 4);
+const _: () = assert!(size_of::<wire::Kernel>() == 12 * 4 + 4 * 2);
+const _: () = assert!(size_of::<wire::Whole>() == size_of::<wire::Header>() + 8 + 2 * 4 + 8 * wire::PARTS);
+const _: () =
+    assert!(size_of::<wire::Gathered>() == 2 * 8 + size_of::<wire::Whole>() + wire::PARTS_ROOM + wire::LONGEST_PART + 8 * wire::NOTES);
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 //! agent's own executable, and to tell aya which plain structs may be copied into a map.
 
 mod decode;
+mod in_flight;
 mod kernel_btf;
 mod kernel_log;
 mod lease;
@@ -12,8 +13,9 @@ mod own_pages;
 mod rings;
 mod users;
 mod way;
+mod whole;
 
-pub use decode::{DecodeError, Decoded, decode, sender};
+pub use decode::{DecodeError, Decoded, Told, decode, sender};
 pub use kernel_btf::{BtfError, kernel_offsets};
 pub use lease::Lease;
 pub use load::{Attachment, Counts, ProbeError, Probes, programs_digest};
@@ -21,3 +23,4 @@ pub use own_pages::OwnPages;
 pub use rings::Rings;
 pub use users::Users;
 pub use way::{NoWay, Way};
+pub use whole::Whole;

@@ -77,7 +77,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{observation::Observation, probe::decode};
+    use crate::{
+        observation::Observation,
+        probe::{Decoded, Told, decode},
+    };
 
     /// The checks of the recorded trace.
     fn checks() -> Vec<Bytes> {
@@ -92,8 +95,8 @@ mod tests {
     }
 
     fn user_of(record: &Bytes, users: &mut Users) -> Arc<User> {
-        match decode(record, users).unwrap().observation {
-            Observation::Check(_, check) => check.user,
+        match decode(record, users).unwrap() {
+            Told::One(Decoded { observation: Observation::Check(_, check), .. }) => check.user,
             other => panic!("{other:?}"),
         }
     }
@@ -118,7 +121,7 @@ mod tests {
             changed[at] ^= 1;
             let changed = Bytes::from(changed);
             if let Ok(decoded) = decode(&changed, &mut users) {
-                let Observation::Check(_, check) = decoded.observation else { panic!() };
+                let Told::One(Decoded { observation: Observation::Check(_, check), .. }) = decoded else { panic!() };
                 assert!(!Arc::ptr_eq(&check.user, &known), "byte {at}");
             }
         }

@@ -4,6 +4,9 @@
 mod decode;
 #[path = "../../../agent/src/probe/users.rs"]
 mod users;
+#[path = "../../../agent/src/probe/whole.rs"]
+mod whole;
 
-pub use decode::{decode, sender};
+pub use decode::{Decoded, Told, decode, sender};
 pub use users::Users;
+pub use whole::Whole;

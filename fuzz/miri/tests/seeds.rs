@@ -7,7 +7,7 @@ use kubewitness_miri::{
     exchange::{Connections, Exchanges, Part},
     gobin, kubelet,
     observation::Observation,
-    probe::{Users, decode, sender},
+    probe::{Decoded, Told, Users, decode, sender},
 };
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -47,17 +47,24 @@ fn records() {
             for end in [record.len(), record.len() / 2] {
                 let Ok(found) = decode(&record.slice(..end), &mut users) else { continue };
                 decoded += 1;
-                let (id, part) = match found.observation {
-                    Observation::Request(id, request) => (id, Part::Request(request)),
-                    Observation::Check(id, check) => (id, Part::Check(check)),
-                    Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
-                    Observation::End(id, end) => (id, Part::End(end)),
-                    Observation::Socket(socket) => {
-                        connections.observe(&socket, None);
-                        continue;
-                    }
+                let found = match found {
+                    Told::One(found) => vec![found],
+                    Told::Whole(whole) => whole.parts,
+                    Told::Again(_) => Vec::new(),
                 };
-                let _ = exchanges.observe(id, part, found.arrival, &mut connections);
+                for Decoded { observation, arrival } in found {
+                    let (id, part) = match observation {
+                        Observation::Request(id, request) => (id, Part::Request(request)),
+                        Observation::Check(id, check) => (id, Part::Check(check)),
+                        Observation::Answer(id, time, status) => (id, Part::Answer(time, status)),
+                        Observation::End(id, end) => (id, Part::End(end)),
+                        Observation::Socket(socket) => {
+                            connections.observe(&socket, None);
+                            continue;
+                        }
+                    };
+                    let _ = exchanges.observe(id, part, arrival, &mut connections);
+                }
             }
         }
         let _ = exchanges.stop();

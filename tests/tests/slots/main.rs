@@ -14,8 +14,9 @@ use std::{
 };
 
 use kubewitness::{
+    exchange::Again,
     observation::Observation,
-    probe::{Attachment, ProbeError, Probes, Rings, Users, Way, decode},
+    probe::{Attachment, ProbeError, Probes, Rings, Told, Users, Way, decode},
     target::{own_netns, plan::SiteKind},
 };
 use kubewitness_tests::scenarios::Bed;
@@ -40,6 +41,26 @@ struct Seen {
     ends: u32,
 }
 
+impl Seen {
+    fn add(&mut self, observation: &Observation, pid: u32) {
+        match observation {
+            Observation::Request(id, _) if id.tgid == pid => self.requests += 1,
+            Observation::Check(id, _) if id.tgid == pid => self.checks += 1,
+            Observation::End(id, _) if id.tgid == pid => self.ends += 1,
+            _ => {}
+        }
+    }
+
+    /// A begin, checks and an end.
+    fn add_again(&mut self, again: &Again, pid: u32) {
+        if again.id.tgid == pid {
+            self.requests += 1;
+            self.checks += u32::try_from(again.times.len() - 2).unwrap();
+            self.ends += 1;
+        }
+    }
+}
+
 impl Witness {
     fn attach(server: &Server, way: Way) -> Self {
         let (mut probes, rings) = Probes::load(&[server.port], way).unwrap();
@@ -53,11 +74,10 @@ impl Witness {
         let (mut seen, mut users, begun) = (Seen::default(), Users::default(), Instant::now());
         let mut after = 0;
         while after < 5 && begun.elapsed() < SEEN_WITHIN {
-            self.rings.drain(4096, |record| match decode(&record, &mut users).unwrap().observation {
-                Observation::Request(id, _) if id.tgid == server.pid() => seen.requests += 1,
-                Observation::Check(id, _) if id.tgid == server.pid() => seen.checks += 1,
-                Observation::End(id, _) if id.tgid == server.pid() => seen.ends += 1,
-                _ => {}
+            self.rings.drain(4096, |record| match decode(&record, &mut users).unwrap() {
+                Told::One(one) => seen.add(&one.observation, server.pid()),
+                Told::Whole(whole) => whole.parts.iter().for_each(|part| seen.add(&part.observation, server.pid())),
+                Told::Again(again) => seen.add_again(&again, server.pid()),
             });
             after += u32::from(seen.ends >= count);
             thread::sleep(Duration::from_millis(20));

@@ -21,6 +21,8 @@ use crate::sessions;
 
 /// Requests over one HTTP/2 connection.
 const STREAMS: usize = 1000;
+/// When all is counted: connections without a request after ten seconds.
+const COUNTED_WITHIN: Duration = Duration::from_secs(15);
 
 /// A cluster of its own: what the kubelet counted is compared, so nobody else may ask it.
 pub(crate) struct Testbed {
@@ -104,7 +106,7 @@ impl Testbed {
         if (counted, seen.complete()) != (requests, requests) {
             wrong.push(format!("{requests} requests were sent, the kubelet counted {counted}, {} are in the events", seen.complete()));
         }
-        wrong.extend(self.books(&[
+        let books = [
             ("kubewitness_requests_total", requests),
             ("kubewitness_events_written_total", seen.events().len()),
             ("kubewitness_events_dropped_total", 0),
@@ -112,13 +114,16 @@ impl Testbed {
             ("kubewitness_requests_incomplete_total", 0),
             ("kubewitness_connections_opened_total", run.connections + deeds.len()),
             ("kubewitness_connections_without_request_total", run.silent),
-        ]));
+        ];
+        // A connection without a request is counted when no request can come any more.
+        let _late = self.agent.until("the counters", COUNTED_WITHIN, |agent| Ok(Self::books(agent, &books).is_empty().then_some(())));
+        wrong.extend(Self::books(&self.agent, &books));
         Outcome { sent: requests, counted, told: seen.complete(), wrong }
     }
 
     /// What the agent's counters, each the sum over its labels, show instead of these values.
-    fn books(&self, expected: &[(&str, usize)]) -> Vec<String> {
-        let metrics = self.agent.metrics().expect("the agent's metrics can be read");
+    fn books(agent: &Agent, expected: &[(&str, usize)]) -> Vec<String> {
+        let metrics = agent.metrics().expect("the agent's metrics can be read");
         let sum = |name: &str| {
             let series = metrics.iter().filter(|(series, _)| series.split('{').next() == Some(name));
             series.map(|(_, value)| format!("{value:.0}").parse::<usize>().expect("a count")).sum::<usize>()

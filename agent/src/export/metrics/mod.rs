@@ -5,6 +5,7 @@ mod identities;
 mod known;
 mod notices;
 mod register;
+mod tallies;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use self::notices::{DroppedNotice, EventRequest, NoticeMetrics};
 use self::events::EventFigures;
 use self::identities::Identities;
 use self::register::Register;
+use self::tallies::Tallies;
 use crate::inert::{Inert, obeyed};
 use crate::judge::{Finding, Stage, Verdict};
 use crate::selfcheck::Check;
@@ -33,6 +35,7 @@ pub struct Metrics {
     identity_requests: IntCounterVec,
     identity_findings: IntCounterVec,
     identities: Mutex<Identities>,
+    tallies: Tallies,
     connections_opened: IntCounterVec,
     connections_open: IntGaugeVec,
     kubelet_info: IntGaugeVec,
@@ -133,6 +136,7 @@ impl Metrics {
                 &["identity", "finding"],
             )?,
             identities: Mutex::new(Identities::new(max_identities)),
+            tallies: Tallies::default(),
             connections_opened: register.counters("kubewitness_connections_opened_total", "Connections that were accepted on a watched port.", &["port"])?,
             connections_open: register.gauges("kubewitness_connections_open", "Connections that are open on a watched port.", &["port"])?,
             kubelet_info: register.gauges(
@@ -173,7 +177,7 @@ impl Metrics {
             incomplete: register.counters("kubewitness_requests_incomplete_total", "Requests of which something was not seen, by what.", &["reason"])?,
             silent_connections: register.counters(
                 "kubewitness_connections_without_request_total",
-                "Connections over which no request was seen, by why.",
+                "Connections over which no request was seen, by why; counted ten seconds after they were closed, for a request may be told after that.",
                 &["reason"],
             )?,
             disbelieved: register.counters(
@@ -195,29 +199,29 @@ impl Metrics {
 
     /// Counts a verdict: its request when it is over, its findings when they are raised.
     pub fn record(&self, verdict: &Verdict) {
+        self.tallies.count(verdict, || self.counters(verdict));
+    }
+
+    /// The counters that a verdict moves, each by one.
+    fn counters(&self, verdict: &Verdict) -> Vec<IntCounter> {
         let judgement = &verdict.judgement;
         let endpoint = judgement.endpoint.label();
         let access = judgement.access.kind().as_str();
         let name = verdict.exchange.checks.last().and_then(|check| check.user.name.known());
         let identity = name.map(|name| self.identity(name));
+        let mut counters = Vec::new();
         if verdict.stage == Stage::Ended {
-            self.requests.with_label_values(&[endpoint, access, judgement.transport.as_str(), code(judgement.status)]).inc();
-            if let Some(identity) = &identity {
-                self.identity_requests.with_label_values(&[identity, endpoint, access]).inc();
-            }
-            for gap in &verdict.exchange.gaps {
-                self.incomplete.with_label_values(&[gap.as_str()]).inc();
-            }
+            counters.push(self.requests.with_label_values(&[endpoint, access, judgement.transport.as_str(), code(judgement.status)]));
+            counters.extend(identity.as_ref().map(|identity| self.identity_requests.with_label_values(&[identity, endpoint, access])));
+            counters.extend(verdict.exchange.gaps.iter().map(|gap| self.incomplete.with_label_values(&[gap.as_str()])));
         }
         for finding in verdict.raised.iter() {
-            self.findings.with_label_values(&[finding.id(), finding.severity().as_str()]).inc();
-            if let Some(outcome) = exec_outcome(finding) {
-                self.unlogged_exec.with_label_values(&[endpoint, judgement.verb.label(), outcome]).inc();
-            }
-            if let Some(identity) = &identity {
-                self.identity_findings.with_label_values(&[identity, finding.id()]).inc();
-            }
+            counters.push(self.findings.with_label_values(&[finding.id(), finding.severity().as_str()]));
+            let exec = |outcome| self.unlogged_exec.with_label_values(&[endpoint, judgement.verb.label(), outcome]);
+            counters.extend(exec_outcome(finding).map(exec));
+            counters.extend(identity.as_ref().map(|identity| self.identity_findings.with_label_values(&[identity, finding.id()])));
         }
+        counters
     }
 
     /// A connection was accepted on a watched port.

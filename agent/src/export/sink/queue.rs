@@ -13,7 +13,7 @@ pub(super) const LINES: usize = 8192;
 /// Bytes of them. Callers choose how long lines are, and the agent must not grow by what they choose.
 pub(super) const BYTES: usize = 8 << 20;
 /// Bytes of a chunk; a longer line has one of its own.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
 
 /// Lines, one behind the other.
 #[derive(Debug, Default)]
@@ -231,7 +231,7 @@ mod tests {
     fn a_chunk_is_filled_again_and_holds_whole_lines() {
         let queue = Queue::default();
         let line = vec![b'x'; 1000];
-        (0..200).for_each(|_| assert!(queue.push(&line, Timestamp::default(), Weight::Usual)));
+        (0..800).for_each(|_| assert!(queue.push(&line, Timestamp::default(), Weight::Usual)));
         let mut written = None;
         let mut lines = 0;
         queue.close();
@@ -240,6 +240,6 @@ mod tests {
             lines += chunk.lines.len();
             written = Some(chunk);
         }
-        assert_eq!(lines, 200);
+        assert_eq!(lines, 800);
     }
 }

@@ -1,6 +1,6 @@
 //! Offsets and itabs, from the type descriptors of the very executable that is probed: no table of versions that could go stale.
 
-use kubewitness_wire::{Layout, MapLayout};
+use kubewitness_wire::{Layout, MapLayout, limit};
 
 use super::PlanError;
 use crate::gobin::{Executable, Itab, Kind, MapShape, Named, Type};
@@ -92,8 +92,37 @@ pub(super) fn read(executable: &Executable<'_>, authorize: u64) -> Result<Facts,
         }
         None => notes.push("this kubelet has no HTTP/2 server".to_owned()),
     }
+    (layout.constants_start, layout.constants_end) = executable.constants().map_or((0, 0), |range| (range.start, range.end));
+    are_within_reach(&layout)?;
     let authorize_slot = itabs.slot(auth.pointer, authorize)?;
     Ok(Facts { layout, authorize_slot, notes })
+}
+
+/// The kernel programs read these structs at once, and no more of them than so much.
+fn are_within_reach(layout: &Layout) -> Result<(), PlanError> {
+    let fields = [
+        ("http.Request", "Method", layout.request_method),
+        ("http.Request", "URL", layout.request_url),
+        ("http.Request", "Header", layout.request_header),
+        ("http.Request", "RequestURI", layout.request_uri),
+        ("http.Request", "RemoteAddr", layout.request_remote_addr),
+        ("authorizer.AttributesRecord", "User", layout.attributes_user),
+        ("authorizer.AttributesRecord", "Verb", layout.attributes_verb),
+        ("authorizer.AttributesRecord", "Subresource", layout.attributes_subresource),
+        ("authorizer.AttributesRecord", "Name", layout.attributes_name),
+        ("user.DefaultInfo", "Name", layout.user_name),
+        ("user.DefaultInfo", "UID", layout.user_uid),
+        ("user.DefaultInfo", "Groups", layout.user_groups),
+        ("user.DefaultInfo", "Extra", layout.user_extra),
+        ("http.response", "conn", layout.response_conn),
+        ("http.response", "status", layout.response_status),
+        ("http.response", "written", layout.response_written),
+    ];
+    // An interface or a string has two words.
+    match fields.into_iter().find(|(_, _, offset)| offset + 16 > limit::STRUCT) {
+        Some((of, field, _)) => Err(PlanError::Field { of, field }),
+        None => Ok(()),
+    }
 }
 
 /// The type that answers HTTP/2 requests.
