@@ -243,7 +243,7 @@ impl<F: FnMut(News)> Daemon<F> {
     fn finish(&mut self) -> Result<(), DaemonError> {
         self.kubelets.release(&mut self.probes);
         self.drain();
-        self.take_in_flight(None);
+        self.take_in_flight(|_| true);
         let in_flight = self.witness.stop();
         self.tell_all(in_flight);
         self.probes.log();
@@ -435,7 +435,7 @@ impl<F: FnMut(News)> Daemon<F> {
 
     fn gone(&mut self, pid: u32) {
         info!(pid, "a kubelet ended; its executable stays probed");
-        self.take_in_flight(Some(pid));
+        self.take_in_flight(|of| of == pid);
         self.kubelets.gone(pid, &mut self.probes);
         self.probes.forget_process(pid);
         let outcomes = self.witness.process_gone(pid);
@@ -443,10 +443,16 @@ impl<F: FnMut(News)> Daemon<F> {
         self.status();
     }
 
-    /// Takes what the kernel programs keep of requests that they will not see the end of.
-    fn take_in_flight(&mut self, of: Option<u32>) {
-        match self.probes.take_in_flight(of) {
-            Ok(records) => records.iter().for_each(|record| self.take(record)),
+    /// Takes what the kernel programs keep of requests that they will not see the end of. Whoever is not known never told of one.
+    fn take_in_flight(&mut self, is_over: impl Fn(u32) -> bool) {
+        match self.probes.take_in_flight(is_over) {
+            Ok(records) => {
+                let known = |record: &&Bytes| sender(record).is_some_and(|pid| self.kubelets.knows(pid));
+                let known: Vec<Bytes> = records.iter().filter(known).cloned().collect();
+                for record in &known {
+                    self.take(record);
+                }
+            }
             Err(error) => warn!("what was in flight is not told: {error}"),
         }
     }

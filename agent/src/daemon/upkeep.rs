@@ -5,6 +5,7 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -118,5 +119,7 @@ impl<F: FnMut(News)> Daemon<F> {
         self.upkeep.lost_sockets = lost_sockets;
         self.upkeep.searched = Instant::now();
         self.search();
+        // Whoever runs a kubelet's executable and is not believed may be gone without a word.
+        self.take_in_flight(|pid| !Path::new(&format!("/proc/{pid}")).exists());
     }
 }

@@ -234,16 +234,15 @@ impl Probes {
         let _absent = self.owners.remove(&pid);
     }
 
-    /// Takes what is kept of the requests in flight, of a process that is gone, or of all when no program runs any more.
-    pub fn take_in_flight(&mut self, of: Option<u32>) -> Result<Vec<Bytes>, ProbeError> {
+    /// Takes what is kept of the requests in flight in these processes, where no program runs any more, and makes room for others.
+    pub fn take_in_flight(&mut self, is_over: impl Fn(u32) -> bool) -> Result<Vec<Bytes>, ProbeError> {
         let mut records = Vec::new();
         for place in 0..wire::GATHERED {
             let Plain(gathered) = self.gathered.get(&place, 0)?;
-            if gathered.taken == 0 || of.is_some_and(|pid| pid != gathered.whole.header.tgid) {
-                continue;
+            if gathered.taken != 0 && is_over(gathered.whole.header.tgid) {
+                records.extend(in_flight(&gathered));
+                self.gathered.set(place, &Plain(wire::Gathered::EMPTY), 0)?;
             }
-            records.extend(in_flight(&gathered));
-            self.gathered.set(place, &Plain(wire::Gathered::EMPTY), 0)?;
         }
         Ok(records)
     }

@@ -231,8 +231,10 @@ impl Kubelets {
         }
     }
 
-    /// Takes the probes off all executables: no program runs any more when this returns.
+    /// Takes the probes off all executables: no program runs any more when this returns. What they told of their processes is still heeded.
     pub fn release(&mut self, probes: &mut Probes) {
+        let watched: Vec<u32> = self.lives().map(|(pid, _)| pid).collect();
+        self.departed.extend(watched);
         for target in mem::take(&mut self.targets) {
             detach(target, probes);
         }
