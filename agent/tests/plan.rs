@@ -154,6 +154,7 @@ fn is_jump(bytes: &[u8], condition: u8) -> bool {
 
 /// Relations that hold whatever the release.
 fn check_layout(l: &Layout) {
+    assert!(0 < l.constants_start && l.constants_start < l.constants_end, "{l:?}");
     assert!([l.itab_response, l.itab_attributes, l.itab_user].iter().all(|itab| *itab != 0 && itab % 8 == 0), "{l:?}");
     assert_eq!(l.request_method, 0, "Method is the first field of http.Request");
     assert_eq!(l.request_url, 16, "URL follows it");

@@ -58,9 +58,9 @@ pub(super) fn register<S: Serializer>(register: &Register, serializer: S) -> Res
 
 /// Offsets as numbers, addresses in hex, by what they are of.
 pub(super) fn layout<S: Serializer>(layout: &Layout, serializer: S) -> Result<S::Ok, S::Error> {
-    let itabs = itabs(layout).map(|(name, address)| (name, Value::Address(address)));
+    let addresses = addresses(layout).map(|(name, address)| (name, Value::Address(address)));
     let offsets = offsets(layout).into_iter().map(|(name, offset)| (name, Value::Offset(offset)));
-    serializer.collect_map(itabs.into_iter().chain(offsets))
+    serializer.collect_map(addresses.into_iter().chain(offsets))
 }
 
 enum Value {
@@ -77,13 +77,15 @@ impl Serialize for Value {
     }
 }
 
-fn itabs(l: &Layout) -> [(&'static str, u64); 5] {
+fn addresses(l: &Layout) -> [(&'static str, u64); 7] {
     [
         ("itab *http.response", l.itab_response),
         ("itab http2responseWriter", l.itab_response2),
         ("itab authorizer.AttributesRecord", l.itab_attributes),
         ("itab *authorizer.AttributesRecord", l.itab_attributes_pointer),
         ("itab *user.DefaultInfo", l.itab_user),
+        ("constants begin", l.constants_start),
+        ("constants end", l.constants_end),
     ]
 }
 
@@ -136,7 +138,7 @@ mod tests {
     fn every_field_of_a_layout_is_reported() {
         let reserved = 1;
         let layout = Layout::default();
-        let reported = 8 * itabs(&layout).len() + 4 * (offsets(&layout).len() + reserved);
+        let reported = 8 * addresses(&layout).len() + 4 * (offsets(&layout).len() + reserved);
         assert_eq!(reported, size_of::<Layout>(), "a field of the layout has no name here");
     }
 }
