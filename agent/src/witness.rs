@@ -76,7 +76,7 @@ impl Witness {
         let steps = parts.into_iter().flat_map(|part| self.observe(part)).collect();
         let outcomes = self.judge(steps);
         if let Some(Outcome::Verdict(verdict)) = outcomes.last() {
-            self.repeats.keep(origin, Arc::clone(verdict));
+            self.repeats.keep(origin, Arc::clone(verdict), self.users.last());
         }
         outcomes
     }
@@ -84,13 +84,14 @@ impl Witness {
     /// The verdict of before is changed and not made anew, for whoever it was told to is done with it.
     fn again(&mut self, again: &Again) -> Result<Vec<Outcome>, DecodeError> {
         let kept = self.repeats.get(again.as_before).ok_or(DecodeError::Unknown)?;
-        let verdict = Arc::make_mut(kept);
+        let verdict = Arc::make_mut(&mut kept.verdict);
         if !verdict.exchange.repeat(again) {
             return Err(DecodeError::Unknown);
         }
         let stale = self.exchanges.repeated(&mut verdict.exchange, &mut self.connections);
         self.judge.ended_again(verdict);
-        let outcome = Outcome::Verdict(Arc::clone(kept));
+        self.users.came_again(kept.told);
+        let outcome = Outcome::Verdict(Arc::clone(&kept.verdict));
         let mut outcomes = self.judge(stale.into_iter().collect());
         outcomes.push(outcome);
         Ok(outcomes)

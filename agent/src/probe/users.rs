@@ -19,6 +19,8 @@ pub struct Users {
     /// By the names of the records that told of them.
     told: Bounded<u64, Arc<User>>,
     unknown: Arc<User>,
+    /// The name of the record that told of the last one who was asked for.
+    last: u64,
     /// What the last one's record said, whose room the next one takes.
     key: Vec<u8>,
 }
@@ -31,7 +33,7 @@ const TOLD: usize = 4096;
 
 impl Default for Users {
     fn default() -> Self {
-        Self { known: HashMap::default(), told: Bounded::new(TOLD), unknown: Arc::default(), key: Vec::new() }
+        Self { known: HashMap::default(), told: Bounded::new(TOLD), unknown: Arc::default(), last: 0, key: Vec::new() }
     }
 }
 
@@ -39,14 +41,25 @@ impl Users {
     /// The user of a check that tells of them.
     pub(super) fn told(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
         let user = self.of(check)?;
-        let _oldest = self.told.insert(check.u64(offset_of!(wire::Question, told))?, Arc::clone(&user));
+        self.last = check.u64(offset_of!(wire::Question, told))?;
+        let _oldest = self.told.insert(self.last, Arc::clone(&user));
         Ok(user)
     }
 
     /// The user of a check that points to another one; nobody who is known if that was not seen.
     pub(super) fn told_before(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
-        let name = check.u64(offset_of!(wire::Question, told))?;
-        Ok(Arc::clone(self.told.get_mut(&name).unwrap_or(&mut self.unknown)))
+        self.last = check.u64(offset_of!(wire::Question, told))?;
+        Ok(Arc::clone(self.told.get_mut(&self.last).unwrap_or(&mut self.unknown)))
+    }
+
+    /// The name of the record that told of the last user who was asked for.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// A request came of whoever was told of by the record of this name: they can be pointed to as if they had been just now.
+    pub fn came_again(&mut self, name: u64) {
+        let _known = self.told.get_mut(&name);
     }
 
     fn of(&mut self, check: Fields<'_>) -> Result<Arc<User>, DecodeError> {
@@ -157,6 +170,23 @@ mod tests {
                 assert_eq!(user_of(&recheck(name, time + 30 * wire::TOLD_AGAIN), &mut users), told, "{number}");
             }
         }
+    }
+
+    #[test]
+    fn whoever_comes_again_is_pushed_out_by_nobody() {
+        let mut users = Users::default();
+        let record = &checks()[0];
+        let [name, time] = [offset_of!(wire::Question, told), offset_of!(wire::Header, time)]
+            .map(|at| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap()));
+        let told = user_of(record, &mut users);
+        assert_eq!(users.last(), name);
+        for number in 0..2 * TOLD as u64 {
+            let mut other = record.to_vec();
+            other[offset_of!(wire::Question, told)..][..8].copy_from_slice(&number.to_ne_bytes());
+            user_of(&other.into(), &mut users);
+            users.came_again(name);
+        }
+        assert_eq!(user_of(&recheck(name, time + 1), &mut users), told);
     }
 
     #[test]

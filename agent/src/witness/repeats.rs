@@ -8,21 +8,30 @@ use crate::{exchange::Origin, judge::Verdict};
 
 /// Verdicts, by place.
 #[derive(Debug, Default)]
-pub(super) struct Repeats(Vec<Option<(u64, Arc<Verdict>)>>);
+pub(super) struct Repeats(Vec<Option<Kept>>);
+
+/// What a request may be as.
+#[derive(Debug)]
+pub(super) struct Kept {
+    name: u64,
+    pub(super) verdict: Arc<Verdict>,
+    /// The name of the record that told of its user.
+    pub(super) told: u64,
+}
 
 impl Repeats {
     /// Keeps the verdict of a request that others may be as.
-    pub(super) fn keep(&mut self, origin: Origin, verdict: Arc<Verdict>) {
+    pub(super) fn keep(&mut self, origin: Origin, verdict: Arc<Verdict>, told: u64) {
         let Some(place) = usize::try_from(origin.place).ok().filter(|_| origin.place < GATHERED) else { return };
         if self.0.len() <= place {
             self.0.resize_with(place + 1, || None);
         }
-        self.0[place] = Some((origin.name, verdict));
+        self.0[place] = Some(Kept { name: origin.name, verdict, told });
     }
 
-    /// The verdict of that name, if it is the last one of its place.
-    pub(super) fn get(&mut self, origin: Origin) -> Option<&mut Arc<Verdict>> {
-        let (name, verdict) = self.0.get_mut(usize::try_from(origin.place).ok()?)?.as_mut()?;
-        (*name == origin.name).then_some(verdict)
+    /// What was kept by that name, if it is the last of its place.
+    pub(super) fn get(&mut self, origin: Origin) -> Option<&mut Kept> {
+        let kept = self.0.get_mut(usize::try_from(origin.place).ok()?)?.as_mut()?;
+        (kept.name == origin.name).then_some(kept)
     }
 }
