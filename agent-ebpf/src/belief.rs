@@ -25,22 +25,17 @@ pub struct Believed {
 #[inline(always)]
 pub fn current(ctx: &ProbeContext) -> Option<Believed> {
     let named = process::id();
-    let owner = match named {
-        Some(tgid) => owner::of(tgid),
-        None => NOBODY,
-    };
+    let owner = if named == 0 { NOBODY } else { owner::of(named) };
     // The agent has looked at it, and says where it lives.
     if owner.netns != 0 {
-        return Some(Believed { tgid: named?, netns: owner.netns, speaker: owner.attachment });
+        return Some(Believed { tgid: named, netns: owner.netns, speaker: owner.attachment });
     }
     let netns = current_netns(&KERNEL.load())?;
     // SAFETY: the value is a byte that the agent sets once.
     let in_netns = unsafe { BELIEVED_NETNS.get(&netns) }.is_some_and(|how| *how == belief::PROCESSES);
     // A process that the agent cannot name it cannot look at either: it is in another PID namespace, as a pod is.
-    if let Some(tgid) = named
-        && ((in_netns && DISBELIEVED_PIDS.get_ptr(&tgid).is_none()) || BELIEVED_PIDS.get_ptr(&tgid).is_some())
-    {
-        return Some(Believed { tgid, netns, speaker: owner.attachment });
+    if named != 0 && ((in_netns && DISBELIEVED_PIDS.get_ptr(&named).is_none()) || BELIEVED_PIDS.get_ptr(&named).is_some()) {
+        return Some(Believed { tgid: named, netns, speaker: owner.attachment });
     }
     count(Counter::Disbelieved);
     debug!(ctx, "process {} in network namespace {} is not believed", process::global_id(), netns);

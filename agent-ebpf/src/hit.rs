@@ -58,7 +58,8 @@ impl<'a> Hit<'a> {
         let regs = unsafe { &*ctx.regs };
         let (index, site) = site(ctx)?;
         // Its process was looked at when it began.
-        if let Some(tgid) = process::id()
+        let tgid = process::id();
+        if tgid != 0
             && let Some(gathering) = gather::find(&Key { goroutine: registers::goroutine(regs), tgid, zero: 0 })
         {
             // SAFETY: the pointer is an element of a map.

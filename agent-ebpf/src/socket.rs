@@ -75,7 +75,7 @@ fn current() -> Connecting {
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: bpf_get_current_comm().unwrap_or([0; 16]),
         // 0 is nobody: an id of another namespace may be some other process's in the agent's. The cgroup tells then.
-        tgid: process::id().unwrap_or_default(),
+        tgid: process::id(),
         zero: 0,
     }
 }
