@@ -157,10 +157,9 @@ fn question(hit: &Hit<'_>, gathering: Option<Gathering>, slot: *mut Slot, record
     // SAFETY: as above.
     let [verb, subresource, node] = unsafe { [(*asked).verb, (*asked).subresource, (*asked).node] };
     if is_there {
-        let whole = |text: [u64; 2]| Span { stored: text[1] as u16, full: text[1] as u16 };
-        span(QuestionText::Verb, whole(verb));
-        span(QuestionText::Subresource, whole(subresource));
-        span(QuestionText::Node, whole(node));
+        span(QuestionText::Verb, Span::whole(verb[1] as u16));
+        span(QuestionText::Subresource, Span::whole(subresource[1] as u16));
+        span(QuestionText::Node, Span::whole(node[1] as u16));
     } else {
         span(QuestionText::Verb, append::<{ limit::WORD }>(slot, verb[0], verb[1]));
         span(QuestionText::Subresource, append::<{ limit::WORD }>(slot, subresource[0], subresource[1]));

@@ -47,12 +47,9 @@ pub struct Notes {
     /// Bytes of records that are there of this request.
     position: u32,
     zero: u32,
-    /// What the questions of the last request were about, by where it lies.
-    asked: [Asked; QUESTIONS],
+    /// What the questions of the last request were about, by where it lies; each in the place of its record.
+    asked: [Asked; PARTS],
 }
-
-/// Questions that are noted.
-const QUESTIONS: usize = 4;
 
 const _: () = assert!(size_of::<Notes>() == size_of::<[u64; NOTES]>() && align_of::<Notes>() == align_of::<u64>());
 
@@ -69,8 +66,8 @@ fn name(key: &Key) -> u64 {
 /// The first one of its two places.
 #[inline(always)]
 fn first_place(name: u64) -> u32 {
-    // The multiplier of Knuth's MMIX generator; the upper bits are the good ones.
-    let mixed = name.wrapping_mul(6_364_136_223_846_793_005) >> 32;
+    // The upper bits are the good ones.
+    let mixed = name.wrapping_mul(known::MULTIPLIER) >> 32;
     (mixed as u32 % (PLACES / WAYS)) * WAYS
 }
 
@@ -244,7 +241,7 @@ impl Gathering {
         unsafe {
             let (parts, position) =
                 (read_volatile(&raw const (*self.at()).whole.parts), read_volatile(&raw const (*self.notes()).position));
-            let noted = (&raw mut (*self.notes()).asked).cast::<Asked>().add(parts as usize & (QUESTIONS - 1));
+            let noted = (&raw mut (*self.notes()).asked).cast::<Asked>().add(parts as usize & (PARTS - 1));
             let asked = &raw const (*slot).asked;
             let are_same = are_equal_words(asked.cast(), noted.cast(), size_of::<Asked>() / 8);
             for word in 0..size_of::<Asked>() / 8 {
@@ -324,7 +321,7 @@ impl Gathering {
                 (*whole).name = hit.record();
                 length += read_volatile(&raw const (*own).position);
             }
-            (*whole).header.lost = if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 };
+            (*whole).header.lost = scratch::saturated(lost);
             (*whole).header.len = length;
             let length = read_volatile(&raw const (*whole).header.len);
             if !scratch::send_routine(whole.cast(), if length > LONGEST { LONGEST } else { length }) {

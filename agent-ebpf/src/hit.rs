@@ -43,8 +43,13 @@ impl<'a> Hit<'a> {
         if !registers::has_entered(regs) {
             return None;
         }
-        let process = belief::current(ctx)?;
         let (index, site) = site(ctx)?;
+        Self::believed(ctx, regs, index, site)
+    }
+
+    #[inline(always)]
+    fn believed(ctx: &'a ProbeContext, regs: &'a pt_regs, index: u32, site: &'static Site) -> Option<Self> {
+        let process = belief::current(ctx)?;
         if !owner::speaks(&process, site.attachment) {
             return None;
         }
@@ -68,11 +73,7 @@ impl<'a> Hit<'a> {
             let this = Self { regs, site, process, time: now(), index, gathering: Some(gathering) };
             return (attachment == site.attachment).then_some(this);
         }
-        let process = belief::current(ctx)?;
-        if !owner::speaks(&process, site.attachment) {
-            return None;
-        }
-        Some(Self { regs, site, process, time: now(), index, gathering: None })
+        Self::believed(ctx, regs, index, site)
     }
 
     /// The same at the entry of a function: none while its stack check sends it back.

@@ -35,6 +35,9 @@ pub struct Told {
     pub time: u64,
 }
 
+/// Of Knuth's MMIX generator: odd, and its bits look like chance.
+pub const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
+
 /// Bytes of a text that are compared: the last ones.
 const END: u64 = 64;
 const WORDS: usize = END as usize / 8;
@@ -114,8 +117,7 @@ unsafe fn sum(slot: *mut Slot, text: *const [u64; 2]) -> Option<u64> {
         }
         let mut sum = length;
         for index in 0..WORDS {
-            // The multiplier of Knuth's MMIX generator: odd, and its bits look like chance.
-            sum = (sum ^ read_volatile(words.add(index))).wrapping_mul(6_364_136_223_846_793_005);
+            sum = (sum ^ read_volatile(words.add(index))).wrapping_mul(MULTIPLIER);
             sum ^= sum >> 29;
         }
         Some(sum)

@@ -201,21 +201,15 @@ fn line(slot: *mut Slot, record: *mut Request, method: [u64; 2], path: [u64; 2],
     // SAFETY: the record lies in the slot that is ours.
     unsafe {
         (*record).one_line = 1;
-        (*record).spans[RequestText::Method as usize] = whole(method[1]);
-        (*record).spans[RequestText::Path as usize] = whole(path[1]);
-        (*record).spans[RequestText::Uri as usize] = whole(uri[1]);
+        (*record).spans[RequestText::Method as usize] = Span::whole(method[1] as u16);
+        (*record).spans[RequestText::Path as usize] = Span::whole(path[1] as u16);
+        (*record).spans[RequestText::Uri as usize] = Span::whole(uri[1] as u16);
     }
     Some(())
 }
 
 /// The longest line that is read at once.
 const LINE: usize = limit::WORD + 1 + limit::PATH;
-
-/// The span of a text of at most [`LINE`] bytes, of which none was cut.
-#[inline(always)]
-fn whole(length: u64) -> Span {
-    Span { stored: length as u16, full: length as u16 }
-}
 
 /// No object of Go's lies there.
 const UNREADABLE: u64 = u64::MAX;

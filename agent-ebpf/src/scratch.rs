@@ -209,7 +209,7 @@ pub fn send(slot: *mut Slot, flight: Option<*mut Flight>) -> Option<()> {
         (*record).len = len;
         if let Some(flight) = flight {
             let lost = (*flight).lost;
-            (*record).lost = if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 };
+            (*record).lost = saturated(lost);
         }
         let priority = (*record).class == Class::Priority as u8;
         let (ring, wakeup) = if priority { (&PRIORITY, BPF_RB_FORCE_WAKEUP) } else { (&ROUTINE, routine_wakeup(waiting())) };
@@ -219,6 +219,12 @@ pub fn send(slot: *mut Slot, flight: Option<*mut Flight>) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Lost records, as a header has them.
+#[inline(always)]
+pub fn saturated(lost: u32) -> u8 {
+    if lost > u32::from(u8::MAX) { u8::MAX } else { lost as u8 }
 }
 
 /// Sends what was kept of a request; false if the ring takes no more requests.

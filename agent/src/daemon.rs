@@ -446,10 +446,9 @@ impl<F: FnMut(News)> Daemon<F> {
     /// Takes what the kernel programs keep of requests that they will not see the end of. Whoever is not known never told of one.
     fn take_in_flight(&mut self, is_over: impl Fn(u32) -> bool) {
         match self.probes.take_in_flight(is_over) {
-            Ok(records) => {
-                let known = |record: &&Bytes| sender(record).is_some_and(|pid| self.kubelets.knows(pid));
-                let known: Vec<Bytes> = records.iter().filter(known).cloned().collect();
-                for record in &known {
+            Ok(mut records) => {
+                records.retain(|record| sender(record).is_some_and(|pid| self.kubelets.knows(pid)));
+                for record in &records {
                     self.take(record);
                 }
             }

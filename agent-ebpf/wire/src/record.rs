@@ -101,6 +101,11 @@ impl Span {
     pub const ABSENT: Self = Self { stored: 0, full: u16::MAX - 1 };
     /// The largest length that `full` tells.
     pub const LONGEST: u16 = u16::MAX - 2;
+
+    /// Of a text of so many bytes of which none was cut.
+    pub const fn whole(length: u16) -> Self {
+        Self { stored: length, full: length }
+    }
 }
 
 /// How a Go map was searched for the keys that matter.

@@ -140,6 +140,11 @@ mod tests {
         }
     }
 
+    fn name_and_time(record: &Bytes) -> [u64; 2] {
+        [offset_of!(wire::Question, told), offset_of!(wire::Header, time)]
+            .map(|at| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap()))
+    }
+
     /// A check that points to another one.
     fn recheck(told: u64, time: u64) -> Bytes {
         let mut record = vec![0; size_of::<wire::Question>()];
@@ -155,8 +160,7 @@ mod tests {
     fn a_check_that_points_to_one_before_is_of_its_user_and_else_of_nobody() {
         let mut users = Users::default();
         let record = &checks()[0];
-        let [name, time] = [offset_of!(wire::Question, told), offset_of!(wire::Header, time)]
-            .map(|at| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap()));
+        let [name, time] = name_and_time(record);
         assert_eq!(*user_of(&recheck(name, time + 1), &mut users), User::default());
         let told = user_of(record, &mut users);
         assert_eq!(user_of(&recheck(name, time + wire::TOLD_AGAIN - 1), &mut users), told);
@@ -176,8 +180,7 @@ mod tests {
     fn whoever_comes_again_is_pushed_out_by_nobody() {
         let mut users = Users::default();
         let record = &checks()[0];
-        let [name, time] = [offset_of!(wire::Question, told), offset_of!(wire::Header, time)]
-            .map(|at| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap()));
+        let [name, time] = name_and_time(record);
         let told = user_of(record, &mut users);
         assert_eq!(users.last(), name);
         for number in 0..2 * TOLD as u64 {
