@@ -75,14 +75,13 @@ unsafe fn response(slot: *mut Slot, record: *mut End, flight: &Flight, layout: &
     // SAFETY: the caller's promise.
     unsafe {
         if itab == layout.itab_response {
-            let end = later(layout.response_conn, later(layout.response_status, layout.response_written)) + 8;
+            let end = later(layout.response_buffer, later(layout.response_status, layout.response_written)) + 8;
             if !object::load(slot, writer, end) {
                 return None;
             }
             (*record).status = object::word(slot, layout.response_status) as u32;
             (*record).written = object::word(slot, layout.response_written) as i64;
-            let connection = object::word(slot, layout.response_conn);
-            (*record).hijacked = read(connection + u64::from(layout.conn_hijacked))?;
+            (*record).hijacked = u8::from(object::word(slot, layout.response_buffer) == 0);
         } else if layout.itab_response2 != 0 && itab == layout.itab_response2 {
             let state: u64 = read(writer + u64::from(layout.response2_state))?;
             (*record).status = read::<u64>(state + u64::from(layout.response2_status))? as u32;

@@ -1,8 +1,11 @@
 //! What a request's later records need to know of its begin.
 
-use kubewitness_wire::{Class, Guarded};
+use kubewitness_wire::{Class, Guarded, Layout};
 
-use crate::maps::{PRIORITY_FLIGHTS, ROUTINE_FLIGHTS};
+use crate::{
+    maps::{PRIORITY_FLIGHTS, ROUTINE_FLIGHTS},
+    user::read,
+};
 
 /// One goroutine serves one request at a time.
 #[repr(C)]
@@ -24,23 +27,52 @@ pub struct Flight {
     /// The two words of its `http.ResponseWriter`.
     pub writer_itab: u64,
     pub writer_data: u64,
+    /// The server that it came to.
+    pub server: Server,
     /// Records of it that found no room.
     pub lost: u32,
+    /// Records of it that were sent.
+    pub sent: u32,
     /// A [`Guarded`].
     pub path: u8,
-    /// 1 on the read-only port.
-    pub read_only: u8,
     /// 1 once the record of its begin is on its way.
     pub begun: u8,
     /// 1 if no record of it is sent, because there was no room for the first one.
     pub dropped: u8,
-    /// Records of it that were sent.
-    pub sent: u32,
-    pub zero: u32,
+    pub zero: [u8; 5],
     /// The user of the last [`kubewitness_wire::Check`] of it that was sent over its ring, and that record. The same object is asked about in
     /// each of its checks: the kubelet's filter holds it until all are answered (`pkg/kubelet/server/server.go`, `InstallAuthFilter`).
     pub user: u64,
     pub told: u64,
+}
+
+/// A `*server.Server`, and one more where it has no `auth`, as that of the read-only port: what this says of a server stays true as long as the
+/// kubelet runs. 0 where it could not be looked at.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Server(u64);
+
+impl Server {
+    /// Looks at it.
+    #[inline(always)]
+    pub fn read(address: u64, layout: &Layout) -> Self {
+        match read::<u64>(address + u64::from(layout.server_auth)) {
+            Some(auth) => Self(address | u64::from(auth == 0)),
+            None => Self(0),
+        }
+    }
+
+    /// Whether it is the one at this address.
+    #[inline(always)]
+    pub fn is(self, address: u64) -> bool {
+        self.0 & !1 == address && address != 0
+    }
+
+    /// 1 on the read-only port.
+    #[inline(always)]
+    pub fn is_read_only(self) -> u8 {
+        (self.0 & 1) as u8
+    }
 }
 
 /// The flight of a goroutine, and the class that it is in.

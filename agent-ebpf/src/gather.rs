@@ -16,7 +16,7 @@ use kubewitness_wire::{
 
 use crate::{
     check::Asked,
-    flight::{Flight, Key},
+    flight::{Flight, Key, Server},
     hit::Hit,
     known,
     maps::{GATHERED, KNOWN, ROUTINE_FLIGHTS, count},
@@ -85,6 +85,21 @@ pub fn find(key: &Key) -> Option<Gathering> {
         let gathering = at(first + way)?;
         if gathering.is_of(name) {
             return Some(gathering);
+        }
+    }
+    None
+}
+
+/// The server of the request that a goroutine served last, if that is the one at this address.
+#[inline(always)]
+pub fn last_server(key: &Key, address: u64) -> Option<Server> {
+    let first = first_place(name(key));
+    for way in 0..WAYS {
+        let gathering = at(first + way)?;
+        // SAFETY: the pointer is an element of a map. Somebody else may take the place now, but one word is one server's.
+        let server = unsafe { read_volatile(&raw const (*gathering.notes()).flight.server) };
+        if gathering.was_of(key) && server.is(address) {
+            return Some(server);
         }
     }
     None

@@ -4,14 +4,15 @@ use aya_ebpf::programs::ProbeContext;
 use kubewitness_wire::{Class, Counter, Guarded, Kind, Layout, Request, RequestText, Search, Span, limit};
 
 use crate::{
-    flight, gather,
+    flight::{self, Server},
+    gather,
     go_map::{self, Found, Key, Wanted},
     hit::{Hit, InFlight},
     maps::count,
     object::{self, append_field, later},
     registers,
     scratch::{self, Slot, append, has_room, header, start, unbounded, with_slot},
-    user::{self, read},
+    user,
 };
 
 const USER_AGENT: usize = 0;
@@ -66,13 +67,12 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
     let hit = Hit::of_begin(ctx)?;
     count(Counter::Begun);
     let [server, writer_itab, writer_data, request, _] = registers::words(hit.regs);
-    let auth: Option<u64> = read(server + u64::from(hit.site.layout.server_auth));
-    let read_only = u8::from(auth == Some(0));
     let key = hit.key();
+    let server = gather::last_server(&key, server).unwrap_or_else(|| Server::read(server, &hit.site.layout));
     // What is to be sent now.
     let mut is_open = false;
     let done = with_slot(|slot| {
-        build(&hit, slot, request, read_only);
+        build(&hit, slot, request, server.is_read_only());
         let path = classify(slot);
         // SAFETY: the slot is ours.
         let flight = unsafe { &raw mut (*slot).flight };
@@ -85,11 +85,10 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
             (*flight).writer_data = writer_data;
             (*flight).lost = 0;
             (*flight).path = path;
-            (*flight).read_only = read_only;
+            (*flight).server = server;
             (*flight).begun = 0;
             (*flight).dropped = 0;
             (*flight).sent = 0;
-            (*flight).zero = 0;
             (*flight).user = 0;
             (*flight).told = 0;
         }
@@ -120,7 +119,7 @@ pub fn seen(ctx: &ProbeContext) -> Option<()> {
 pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
     let Some(flight) = in_flight.flight() else { return };
     // SAFETY: the pointer is an element of a map.
-    let (request, read_only, done) = unsafe { ((*flight).request, (*flight).read_only, (*flight).begun | (*flight).dropped) };
+    let (request, server, done) = unsafe { ((*flight).request, (*flight).server, (*flight).begun | (*flight).dropped) };
     if done != 0 {
         return;
     }
@@ -129,7 +128,7 @@ pub fn begin(hit: &Hit<'_>, in_flight: &InFlight) {
         unsafe { (*flight).dropped = 1 };
     }
     let sent = hit.send_of(in_flight.begin, in_flight, |slot| {
-        build(hit, slot, request, read_only);
+        build(hit, slot, request, server.is_read_only());
         Kind::Request
     });
     if sent.is_some() {

@@ -27,7 +27,7 @@ use crate::{
 pub const SLOTS: u32 = 4;
 
 /// Bytes in the routine ring that wake the agent.
-const ROUTINE_MARK: u64 = 512 << 10;
+const ROUTINE_MARK: u64 = 128 << 10;
 /// A masked position plus the longest text stays inside `record`, which is what the verifier wants to see.
 const MARGIN: usize = limit::URI;
 const MASK: u32 = limit::RECORD as u32 - 1;

@@ -24,7 +24,7 @@ pub struct RequestId {
 }
 
 /// A text that was copied out of the kubelet.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Text {
     /// All of it.
     Whole(Utf8),

@@ -76,7 +76,7 @@ impl Witness {
         let steps = parts.into_iter().flat_map(|part| self.observe(part)).collect();
         let outcomes = self.judge(steps);
         if let Some(Outcome::Verdict(verdict)) = outcomes.last() {
-            self.repeats.keep(origin, Arc::clone(verdict), self.users.last());
+            self.repeats.keep(origin, Arc::clone(verdict), self.judge.basis(), self.users.last());
         }
         outcomes
     }
@@ -88,8 +88,10 @@ impl Witness {
         if !verdict.exchange.repeat(again) {
             return Err(DecodeError::Unknown);
         }
+        let caller = std::mem::take(&mut verdict.exchange.caller);
         let stale = self.exchanges.repeated(&mut verdict.exchange, &mut self.connections);
-        self.judge.ended_again(verdict);
+        let basis = std::mem::replace(&mut kept.basis, self.judge.basis());
+        self.judge.ended_again(verdict, basis == kept.basis && caller == verdict.exchange.caller);
         self.users.came_again(kept.told);
         let outcome = Outcome::Verdict(Arc::clone(&kept.verdict));
         let mut outcomes = self.judge(stale.into_iter().collect());

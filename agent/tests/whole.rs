@@ -1,7 +1,7 @@
 //! The records of a routine request at once, and those of requests that are as one before them: they tell what the same records tell one by one.
 //! Made from the trace that `trace.rs` plays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
 use bytes::Bytes;
@@ -14,21 +14,31 @@ use kubewitness::{
     judge::Policy,
     observation::Timestamp,
     probe::DecodeError,
+    rbac::{Change, Kind, Object, Update},
     witness::{Outcome, Witness},
 };
 use kubewitness_wire as wire;
 use proptest::prelude::*;
+use serde_json::json;
 use uuid::Uuid;
 
 static TRACE: &[u8] = include_bytes!("fixtures/trace-1.36.3.bin");
 const PADDING: usize = wire::PADDING as usize;
 
-/// The routine requests of the trace, each with its records from its begin to its end.
-fn requests() -> Vec<Vec<Bytes>> {
+/// The records of the trace.
+fn trace() -> Vec<Bytes> {
     let mut rest = Bytes::from_static(TRACE);
-    let mut requests: BTreeMap<u64, Vec<Bytes>> = BTreeMap::new();
+    let mut records = Vec::new();
     while !rest.is_empty() {
-        let record = rest.split_to(usize::try_from(int(&rest, offset_of!(wire::Header, len))).unwrap());
+        records.push(rest.split_to(usize::try_from(int(&rest, offset_of!(wire::Header, len))).unwrap()));
+    }
+    records
+}
+
+/// Its routine requests, each with its records from its begin to its end.
+fn requests() -> Vec<Vec<Bytes>> {
+    let mut requests: BTreeMap<u64, Vec<Bytes>> = BTreeMap::new();
+    for record in trace() {
         let is_routine = record[offset_of!(wire::Header, class)] == wire::Class::Routine as u8;
         if is_routine && record[offset_of!(wire::Header, path)] == wire::Guarded::No as u8 {
             requests.entry(word(&record, offset_of!(wire::Header, request))).or_default().push(record);
@@ -100,7 +110,8 @@ struct Player {
 impl Player {
     fn new() -> Self {
         let auditor = Auditor::new(Uuid::nil(), "node1", Commands::Full);
-        Self { witness: Witness::new(Policy::new("node1"), 100, 10250, 10255), auditor }
+        let policy = Policy { rbac: true, ..Policy::new("node1") };
+        Self { witness: Witness::new(policy, 100, 10250, 10255), auditor }
     }
 
     fn take(&mut self, record: &Bytes) -> Result<Vec<String>, DecodeError> {
@@ -138,6 +149,61 @@ fn a_request_as_one_before_it_is_what_its_records_are_one_by_one() {
             let again = later(&records, by);
             assert_eq!(together.play(&[gathered(wire::Kind::Again, 1, &again)]), alone.play(&again));
         }
+    }
+}
+
+/// What the caller of the trace is let in by, what would be enough, and what says nothing of it.
+fn updates() -> Vec<Update> {
+    let binding = |name: &str, role: &str| {
+        let subject = json!({ "kind": "ServiceAccount", "namespace": "default", "name": "monitoring" });
+        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role });
+        object(&json!({ "kind": "ClusterRoleBinding", "metadata": { "name": name }, "roleRef": role, "subjects": [subject] }))
+    };
+    let role = |name: &str, resource: &str| {
+        let rule = json!({ "apiGroups": [""], "resources": [resource], "verbs": ["get"] });
+        object(&json!({ "kind": "ClusterRole", "metadata": { "name": name }, "rules": [rule] }))
+    };
+    vec![
+        Update::Listed(Kind::ClusterRole),
+        Update::Listed(Kind::ClusterRoleBinding),
+        role("nodes-proxy-get", "nodes/proxy"),
+        binding("monitoring-np", "nodes-proxy-get"),
+        binding("monitoring-finer", "finer"),
+        role("finer", "nodes/*"),
+        role("finer", "nodes/stats"),
+        Update::Change(Change::BindingGone("monitoring-np".into())),
+        Update::Lost(Kind::ClusterRole),
+        Update::Listed(Kind::ClusterRole),
+        binding("monitoring-np", "nodes-proxy-get"),
+    ]
+}
+
+fn object(object: &serde_json::Value) -> Update {
+    Update::Change(Object::parse(object).expect("an object").into_change())
+}
+
+#[test]
+fn what_comes_again_is_judged_by_the_rbac_objects_of_then() {
+    for records in requests() {
+        let (mut alone, mut together) = (Player::new(), Player::new());
+        // Some of the requests point to the users of others.
+        assert_eq!(together.play(&trace()), alone.play(&trace()));
+        assert_eq!(together.play(&[gathered(wire::Kind::Whole, 1, &records)]), alone.play(&records));
+        let mut told = BTreeSet::new();
+        for (number, update) in (1..).zip(updates()) {
+            alone.witness.rbac(update.clone());
+            together.witness.rbac(update.clone());
+            // At once, a second later, and when the kubelet cannot have remembered any more what is not so.
+            for by in [0, 1, 400].map(|seconds| (1000 * number + seconds) * 1_000_000_000) {
+                let again = later(&records, by);
+                let line = together.play(&[gathered(wire::Kind::Again, 1, &again)]);
+                assert_eq!(line, alone.play(&again), "{update:?}");
+                let annotations = line[0].find("\"annotations\"").unwrap();
+                told.insert(line[0][annotations..].to_owned());
+            }
+        }
+        let is_by_a_right = records.iter().any(|record| memchr::memmem::find(record, b"monitoring-np").is_some());
+        assert_eq!(told.len() > 3, is_by_a_right, "{told:?}");
     }
 }
 

@@ -175,14 +175,12 @@ pub struct Layout {
     pub user_groups: u32,
     /// `user.DefaultInfo.Extra`
     pub user_extra: u32,
-    /// `http.response.conn`
-    pub response_conn: u32,
+    /// `http.response.w`, nil once the handler took the connection over (`net/http/server.go`, `(*response).Hijack`; from Go 1.21 to 1.27).
+    pub response_buffer: u32,
     /// `http.response.status`
     pub response_status: u32,
     /// `http.response.written`
     pub response_written: u32,
-    /// `http.conn.hijackedv`
-    pub conn_hijacked: u32,
     /// `http.http2responseWriter.rws`; since Go 1.27 this and the next two are in `net/http/internal/http2`.
     pub response2_state: u32,
     /// `http.http2responseWriterState.status`
@@ -226,8 +224,6 @@ pub struct MapLayout {
     pub table_groups: u32,
     /// Swiss: `table.groups.lengthMask`. Buckets: 0.
     pub table_mask: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 /// What the programs need to know of the running kernel and of the agent's wishes: offsets in bytes, from the kernel's own BTF.

@@ -40,7 +40,7 @@ pub const PARTS_ROOM: usize = 2048;
 pub const GATHERED: u32 = 512;
 
 /// Words that the programs note of each.
-pub const NOTES: usize = 72;
+pub const NOTES: usize = 73;
 
 /// Where the records of one request are until it is over, and after that until another one has the place.
 #[repr(C)]

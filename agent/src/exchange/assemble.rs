@@ -81,10 +81,9 @@ impl Exchanges {
         steps
     }
 
-    /// Takes a whole request that is as one before it: looks who is at the other end of its connection. What its goroutine did before will never
-    /// be more than it is.
+    /// Takes a whole request that is as one before it, of a caller who is not known yet: looks who is at the other end of its connection. What its
+    /// goroutine did before will never be more than it is.
     pub fn repeated(&mut self, exchange: &mut Exchange, connections: &mut Connections) -> Option<Step> {
-        exchange.caller = Caller::Unknown;
         exchange.join(true, (self.secure_port, self.read_only_port), connections);
         self.routine.remove(&(exchange.id.tgid, exchange.id.goroutine)).map(|stale| ended(stale, Some(Gap::End)))
     }

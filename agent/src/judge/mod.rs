@@ -88,6 +88,16 @@ pub struct Judgement {
     pub findings: Findings,
 }
 
+impl Judgement {
+    /// Whether the same is judged the same whenever it happens, as long as the RBAC objects are the same. Refusals are counted, and what the
+    /// objects do not explain grows old.
+    fn is_timeless(&self) -> bool {
+        let is_refused = matches!(self.access, Access::Denied | Access::Unauthenticated);
+        let is_unexplained = |entitlement: &Entitlement| matches!(entitlement.backing, Backing::Stale | Backing::Contradicted);
+        !is_refused && !self.entitlement.as_ref().is_some_and(is_unexplained)
+    }
+}
+
 /// Judges what is known of one exchange at one stage. [`Finding::Probing`] takes more than one exchange to see: [`Judge`] adds it.
 #[derive(Debug)]
 struct Court {

@@ -149,15 +149,25 @@ impl Judge {
         Verdict { stage: Stage::Ended, at, exchange, judgement, raised }
     }
 
-    /// The same of a request that was told at once: its exchange is new, the rest is the verdict on another one.
-    pub fn ended_again(&mut self, verdict: &mut Verdict) {
+    /// The same of a request that was told at once: its exchange is new, the rest is the verdict on another one. `stands` if that was judged on
+    /// the same [`Self::basis`], and differs in nothing but the request's name and times.
+    pub fn ended_again(&mut self, verdict: &mut Verdict, stands: bool) {
         verdict.stage = Stage::Ended;
-        (verdict.at, verdict.judgement) = self.last(&verdict.exchange, None);
+        if stands && verdict.judgement.is_timeless() {
+            verdict.at = ended_at(&verdict.exchange);
+        } else {
+            (verdict.at, verdict.judgement) = self.last(&verdict.exchange, None);
+        }
         verdict.raised = verdict.judgement.findings;
     }
 
+    /// What judgements rest on beside their exchanges: another number once the RBAC objects are others.
+    pub fn basis(&self) -> u64 {
+        self.court.rights.as_ref().map_or(0, Rights::generation)
+    }
+
     fn last(&mut self, exchange: &Exchange, entitlement: Option<Entitlement>) -> (Timestamp, Judgement) {
-        let at = exchange.end.map_or_else(|| latest(exchange), |end| end.time);
+        let at = ended_at(exchange);
         let mut judgement = self.court.judge(exchange, Stage::Ended, at, entitlement);
         if let Some(prober) = prober(exchange, &judgement.access)
             && self.probing.refused(prober, at)
@@ -196,6 +206,10 @@ fn prober(exchange: &Exchange, access: &Access) -> Option<Prober> {
 
 fn authorized_at(exchange: &Exchange) -> Timestamp {
     exchange.checks.last().map_or_else(|| latest(exchange), |check| check.time)
+}
+
+fn ended_at(exchange: &Exchange) -> Timestamp {
+    exchange.end.map_or_else(|| latest(exchange), |end| end.time)
 }
 
 /// When the last thing of it was seen.

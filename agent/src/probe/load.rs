@@ -414,7 +414,7 @@ unsafe impl Pod for Plain<wire::PidNamespace> {}
 // SAFETY: `Gathered` is `repr(C)`, of integers only, and has no padding: what is in it is as large as all of it, see below.
 unsafe impl Pod for Plain<wire::Gathered> {}
 
-const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 7 * 8 + 36 * 4);
+const _: () = assert!(size_of::<wire::Site>() == 8 + 6 * 4 + 7 * 8 + 34 * 4);
 const _: () = assert!(size_of::<wire::Kernel>() == 12 * 4 + 4 * 2);
 const _: () = assert!(size_of::<wire::Whole>() == size_of::<wire::Header>() + 8 + 2 * 4 + 8 * wire::PARTS);
 const _: () =

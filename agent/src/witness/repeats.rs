@@ -15,18 +15,20 @@ pub(super) struct Repeats(Vec<Option<Kept>>);
 pub(super) struct Kept {
     name: u64,
     pub(super) verdict: Arc<Verdict>,
+    /// What it was judged on: see [`crate::judge::Judge::basis`].
+    pub(super) basis: u64,
     /// The name of the record that told of its user.
     pub(super) told: u64,
 }
 
 impl Repeats {
     /// Keeps the verdict of a request that others may be as.
-    pub(super) fn keep(&mut self, origin: Origin, verdict: Arc<Verdict>, told: u64) {
+    pub(super) fn keep(&mut self, origin: Origin, verdict: Arc<Verdict>, basis: u64, told: u64) {
         let Some(place) = usize::try_from(origin.place).ok().filter(|_| origin.place < GATHERED) else { return };
         if self.0.len() <= place {
             self.0.resize_with(place + 1, || None);
         }
-        self.0[place] = Some(Kept { name: origin.name, verdict, told });
+        self.0[place] = Some(Kept { name: origin.name, verdict, basis, told });
     }
 
     /// What was kept by that name, if it is the last of its place.

@@ -137,7 +137,6 @@ impl Crafted {
 
     fn types(&mut self) {
         let int = self.basic("int", Kind::Int, 8);
-        let truth = self.basic("bool", Kind::Bool, 1);
         let text = self.basic("string", Kind::String, 16);
         let texts = self.typed(Kind::Slice, 24, "[]string", None, &[text]);
         let slot = self.typed_struct("struct { key string; elem []string }", None, 40, &[("key", text, 0), ("elem", texts, 16)]);
@@ -152,9 +151,9 @@ impl Crafted {
             [("Method", text, 0), ("URL", url, 16), ("Header", map, 56), ("RemoteAddr", text, 176), ("RequestURI", text, 192)];
         let request = self.structure("http.Request", "net/http", 248, &request);
         self.pointer("http.Request", request);
-        let conn = self.structure("http.conn", "net/http", 200, &[("hijackedv", truth, 184)]);
-        let conn = self.pointer("http.conn", conn);
-        let response = self.structure("http.response", "net/http", 300, &[("conn", conn, 0), ("written", int, 120), ("status", int, 136)]);
+        let buffer = self.structure("bufio.Writer", "bufio", 40, &[("n", int, 24)]);
+        let buffer = self.pointer("bufio.Writer", buffer);
+        let response = self.structure("http.response", "net/http", 300, &[("w", buffer, 48), ("written", int, 120), ("status", int, 136)]);
         let response = self.pointer("http.response", response);
         let state = self.structure("http.http2responseWriterState", "net/http", 160, &[("status", int, 64), ("wroteBytes", int, 120)]);
         let state = self.pointer("http.http2responseWriterState", state);

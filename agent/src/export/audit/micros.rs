@@ -28,13 +28,38 @@ impl Micros {
             (20..26, time.subsec_nanosecond() / 1000),
         ];
         for (place, value) in fields {
-            let mut rest = value.unsigned_abs();
-            for digit in text[place].iter_mut().rev() {
-                *digit = b"0123456789"[(rest % 10) as usize];
-                rest /= 10;
-            }
+            digits(&mut text[place], value.unsigned_abs());
         }
         text
+    }
+}
+
+/// The text of a time in the second that was written last: most events are of the same one as the event before.
+#[derive(Debug, Default)]
+pub(super) struct Second {
+    /// Since 1970.
+    number: Option<i64>,
+    text: [u8; 27],
+}
+
+impl Second {
+    /// The same as [`Micros::text`].
+    pub(super) fn text(&mut self, time: Micros) -> &[u8; 27] {
+        // Before 1970 seconds have fractions below zero.
+        let number = (time.0.subsec_nanosecond() >= 0).then_some(time.0.as_second());
+        if number.is_some() && number == self.number {
+            digits(&mut self.text[20..26], time.0.subsec_nanosecond().unsigned_abs() / 1000);
+        } else {
+            *self = Self { number, text: time.text() };
+        }
+        &self.text
+    }
+}
+
+fn digits(text: &mut [u8], mut value: u32) {
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789"[(value % 10) as usize];
+        value /= 10;
     }
 }
 
@@ -50,6 +75,15 @@ mod tests {
             let time = jiff::Timestamp::from_nanosecond(nanos - 1).unwrap_or_default().max(jiff::Timestamp::UNIX_EPOCH);
             let text = Micros(time).text();
             prop_assert_eq!(std::str::from_utf8(&text).unwrap(), time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string());
+        }
+
+        #[test]
+        fn it_is_the_same_after_another_one(nanos in proptest::collection::vec(-3_000_000_000..3_000_000_000_i128, 1..20)) {
+            let mut second = Second::default();
+            for nanos in nanos {
+                let time = Micros(jiff::Timestamp::from_nanosecond(nanos).unwrap_or_default());
+                prop_assert_eq!(second.text(time), &time.text());
+            }
         }
     }
 }

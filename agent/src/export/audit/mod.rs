@@ -205,12 +205,12 @@ impl Auditor {
     /// The same for all stages of one request. A request whose begin was not seen is named by the first thing that was.
     fn audit_id(&self, id: RequestId, first: Timestamp) -> Uuid {
         let begin = id.begin.unwrap_or(first);
-        let half = |number: u8| {
-            let mut hasher = DefaultHasher::new();
-            (self.namespace, number, id.tgid, id.goroutine, begin).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
-        Uuid::new_v8((half(0) << 64 | half(1)).to_be_bytes())
+        let mut hasher = DefaultHasher::new();
+        (self.namespace, id.tgid, id.goroutine, begin).hash(&mut hasher);
+        let first = hasher.finish();
+        // It has taken in more by then, so the other half is another number.
+        hasher.write_u64(first);
+        Uuid::new_v8((u128::from(first) << 64 | u128::from(hasher.finish())).to_be_bytes())
     }
 
     fn uri<'a>(&self, uri: &'a Text) -> Cow<'a, str> {

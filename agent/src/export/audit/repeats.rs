@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::micros::Second;
 use super::{Instants, Marks};
 use crate::exchange::Exchange;
 use crate::judge::Verdict;
@@ -29,6 +30,7 @@ const STAGE: &str = r#"","stageTimestamp":""#;
 pub(super) struct Repeats {
     places: RefCell<Box<[Place]>>,
     hasher: RandomState,
+    second: RefCell<Second>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,7 +50,7 @@ struct Kept {
 
 impl Default for Repeats {
     fn default() -> Self {
-        Self { places: RefCell::new(vec![Place::default(); KEPT].into()), hasher: RandomState::default() }
+        Self { places: RefCell::new(vec![Place::default(); KEPT].into()), hasher: RandomState::default(), second: RefCell::default() }
     }
 }
 
@@ -65,7 +67,7 @@ impl Repeats {
         {
             line.clear();
             line.extend_from_slice(&kept.line);
-            return instants.put(line);
+            return instants.put(line, &mut self.second.borrow_mut());
         }
         write(line);
         let comes_again = std::mem::replace(&mut place.hash, hash) == hash;
@@ -78,7 +80,7 @@ impl Repeats {
         let exchange = &verdict.exchange;
         let request = exchange.request.as_ref();
         self.hasher.hash_one((
-            request.and_then(|request| request.uri.known()),
+            request.map(|request| &request.uri),
             request.and_then(address),
             exchange.checks.last().map(|check| Arc::as_ptr(&check.user)),
             verdict.judgement.status,
@@ -88,11 +90,11 @@ impl Repeats {
 
 impl Instants {
     /// Writes them to their places in a line.
-    fn put(&self, line: &mut [u8]) {
+    fn put(&self, line: &mut [u8], second: &mut Second) {
         let [id, received, stage] = places();
         self.audit_id.hyphenated().encode_lower(&mut line[id]);
-        line[received].copy_from_slice(&self.received.text());
-        line[stage].copy_from_slice(&self.stage.text());
+        line[received].copy_from_slice(second.text(self.received));
+        line[stage].copy_from_slice(second.text(self.stage));
     }
 }
 

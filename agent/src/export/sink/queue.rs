@@ -14,6 +14,8 @@ pub(super) const LINES: usize = 8192;
 pub(super) const BYTES: usize = 8 << 20;
 /// Bytes of a chunk; a longer line has one of its own.
 const CHUNK: usize = 256 << 10;
+/// Chunks that are kept: what a busy kubelet fills from one drain of the rings to the next.
+const SPARE: usize = 3;
 
 /// Lines, one behind the other.
 #[derive(Debug, Default)]
@@ -59,8 +61,8 @@ pub(super) struct Queue {
 struct State {
     alarms: Lane,
     usual: Lane,
-    /// A chunk that was written, to be filled again.
-    spare: Option<Chunk>,
+    /// Chunks that were written, to be filled again: new memory is a fault for each of its pages.
+    spare: Vec<Chunk>,
     /// Lines wait that nobody was woken for.
     untold: bool,
     wake: bool,
@@ -123,7 +125,9 @@ impl Queue {
         let mut state = self.state();
         if let Some(mut chunk) = written.filter(|chunk| chunk.bytes.capacity() <= 2 * CHUNK) {
             chunk.clear();
-            state.spare = Some(chunk);
+            if state.spare.len() < SPARE {
+                state.spare.push(chunk);
+            }
         }
         loop {
             if let Some(chunk) = state.alarms.pop() {
@@ -154,10 +158,10 @@ impl Lane {
     }
 
     /// True if this line began another chunk than the first.
-    fn push(&mut self, line: &[u8], cause: Timestamp, spare: &mut Option<Chunk>) -> bool {
+    fn push(&mut self, line: &[u8], cause: Timestamp, spare: &mut Vec<Chunk>) -> bool {
         let is_new = self.chunks.back().is_none_or(|chunk| !chunk.has_room(line.len()));
         if is_new {
-            self.chunks.push_back(spare.take().unwrap_or_default());
+            self.chunks.push_back(spare.pop().unwrap_or_default());
         }
         if let Some(chunk) = self.chunks.back_mut() {
             chunk.push(line, cause);

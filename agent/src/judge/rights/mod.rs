@@ -76,6 +76,11 @@ impl Rights {
         self.mirror.take(update);
     }
 
+    /// Another number after each change of the objects.
+    pub const fn generation(&self) -> u64 {
+        self.mirror.generation()
+    }
+
     /// Whether all objects are known.
     pub fn is_synced(&self) -> bool {
         self.mirror.snapshot().is_some()

@@ -50,7 +50,6 @@ pub(super) fn read(executable: &Executable<'_>, authorize: u64) -> Result<Facts,
     let request = Struct { name: "http.Request", of: request.defined };
     let url = Struct { name: "url.URL", of: request.field("URL", Kind::Pointer)?.1.element()? };
     let response_of = Struct { name: "http.response", of: response.defined };
-    let conn = Struct { name: "http.conn", of: response_of.field("conn", Kind::Pointer)?.1.element()? };
     let record = Struct { name: "authorizer.AttributesRecord", of: attributes.defined };
     let info = Struct { name: "user.DefaultInfo", of: user.defined };
     let (request_header, header) = request.field("Header", Kind::Map)?;
@@ -76,10 +75,9 @@ pub(super) fn read(executable: &Executable<'_>, authorize: u64) -> Result<Facts,
         user_uid: info.at("UID", Kind::String)?,
         user_groups: info.at("Groups", Kind::Slice)?,
         user_extra,
-        response_conn: response_of.at("conn", Kind::Pointer)?,
+        response_buffer: response_of.at("w", Kind::Pointer)?,
         response_status: response_of.number("status", 8)?,
         response_written: response_of.number("written", 8)?,
-        conn_hijacked: conn.number("hijackedv", 1)?,
         map: map_layout(&[("http.Request.Header", header), ("user.DefaultInfo.Extra", extra)], table, hmap)?,
         ..Layout::default()
     };
@@ -114,7 +112,7 @@ fn are_within_reach(layout: &Layout) -> Result<(), PlanError> {
         ("user.DefaultInfo", "UID", layout.user_uid),
         ("user.DefaultInfo", "Groups", layout.user_groups),
         ("user.DefaultInfo", "Extra", layout.user_extra),
-        ("http.response", "conn", layout.response_conn),
+        ("http.response", "w", layout.response_buffer),
         ("http.response", "status", layout.response_status),
         ("http.response", "written", layout.response_written),
     ];

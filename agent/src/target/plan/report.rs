@@ -107,10 +107,9 @@ fn offsets(l: &Layout) -> Vec<(&'static str, u32)> {
         ("user.DefaultInfo.UID", l.user_uid),
         ("user.DefaultInfo.Groups", l.user_groups),
         ("user.DefaultInfo.Extra", l.user_extra),
-        ("http.response.conn", l.response_conn),
+        ("http.response.w", l.response_buffer),
         ("http.response.status", l.response_status),
         ("http.response.written", l.response_written),
-        ("http.conn.hijackedv", l.conn_hijacked),
         ("http2responseWriter.rws", l.response2_state),
         ("http2responseWriterState.status", l.response2_status),
         ("http2responseWriterState.wroteBytes", l.response2_written),
@@ -136,9 +135,8 @@ mod tests {
 
     #[test]
     fn every_field_of_a_layout_is_reported() {
-        let reserved = 1;
         let layout = Layout::default();
-        let reported = 8 * addresses(&layout).len() + 4 * (offsets(&layout).len() + reserved);
+        let reported = 8 * addresses(&layout).len() + 4 * offsets(&layout).len();
         assert_eq!(reported, size_of::<Layout>(), "a field of the layout has no name here");
     }
 }
