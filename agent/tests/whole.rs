@@ -116,12 +116,10 @@ impl Player {
 
     fn take(&mut self, record: &Bytes) -> Result<Vec<String>, DecodeError> {
         let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
-        let mut line = Vec::new();
         let outcomes = self.witness.take(record, |_| Place::Host)?.into_iter();
         let written = outcomes.filter_map(|outcome| {
             let Outcome::Verdict(verdict) = outcome else { return None };
-            self.auditor.write_line(&verdict, clock, Marks::default(), &mut line);
-            Some(String::from_utf8(line.clone()).unwrap())
+            Some(self.auditor.line(&verdict, clock, Marks::default(), |line| String::from_utf8(line.to_vec()).unwrap()))
         });
         Ok(written.collect())
     }

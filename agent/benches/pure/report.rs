@@ -67,14 +67,13 @@ fn events() -> Vec<u8> {
     let mut judge = Judge::new(Policy::new("node1"), LIMIT);
     let auditors: Vec<_> = (0..NODES).map(|node| Auditor::new(Uuid::from_u128(node.into()), node_name(node), Commands::Full)).collect();
     let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
-    let (mut events, mut line) = (Vec::with_capacity(2 * BYTES), Vec::new());
+    let mut events = Vec::with_capacity(2 * BYTES);
     for (number, auditor) in (0..).zip(auditors.iter().cycle()) {
         if events.len() >= BYTES {
             break;
         }
         let verdict = judge.ended(Box::new(exchange(&template, number)));
-        auditor.write_line(&verdict, clock, Marks::default(), &mut line);
-        events.extend_from_slice(&line);
+        auditor.line(&verdict, clock, Marks::default(), |line| events.extend_from_slice(line));
     }
     events
 }

@@ -7,7 +7,7 @@ mod repeats;
 
 pub use assemble::{Arrival, Exchanges, Part};
 pub use connections::{ConnectionId, ConnectionStep, Connections};
-pub use repeats::{Again, Origin};
+pub use repeats::{Again, Origin, Times};
 
 use std::sync::Arc;
 

@@ -1,5 +1,9 @@
 //! Requests that are in all but their times as one before them: a client that asks for the same over and over.
 
+use std::ops::Deref;
+
+use kubewitness_wire::PARTS;
+
 use super::Exchange;
 use crate::observation::{RequestId, Timestamp};
 
@@ -20,7 +24,34 @@ pub struct Again {
     /// Which one it was as.
     pub as_before: Origin,
     /// When it began, each question was answered, and it ended.
-    pub times: Vec<Timestamp>,
+    pub times: Times,
+}
+
+/// Of each part of a request, without an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    of: [Timestamp; PARTS],
+    count: usize,
+}
+
+impl Times {
+    /// So many, by their place; `None` if there are more than can be.
+    pub fn new<E>(count: usize, time: impl Fn(usize) -> Result<Timestamp, E>) -> Result<Option<Self>, E> {
+        let mut of = [Timestamp::default(); PARTS];
+        let Some(all) = of.get_mut(..count) else { return Ok(None) };
+        for (index, of) in all.iter_mut().enumerate() {
+            *of = time(index)?;
+        }
+        Ok(Some(Self { of, count }))
+    }
+}
+
+impl Deref for Times {
+    type Target = [Timestamp];
+
+    fn deref(&self) -> &[Timestamp] {
+        &self.of[..self.count]
+    }
 }
 
 impl Exchange {

@@ -29,8 +29,6 @@ pub struct Recorder<C> {
     /// What was counted in the kernel when it was last looked at.
     counts: Counts,
     attempts: Attempts,
-    /// The last line that was written, whose room the next one takes.
-    line: Vec<u8>,
 }
 
 /// Where what a recorder takes ends up, and in which form.
@@ -76,7 +74,7 @@ impl<C: FnMut() -> Clock> Recorder<C> {
     /// Nothing was taken yet.
     pub fn new(ends: Ends, mut read_clock: C) -> Self {
         let clock = read_clock();
-        Self { ends, clock, read_clock, is_clock_read: false, counts: Counts::default(), attempts: Attempts::default(), line: Vec::new() }
+        Self { ends, clock, read_clock, is_clock_read: false, counts: Counts::default(), attempts: Attempts::default() }
     }
 
     /// Writes out what waits; true if all of it was handled in this time: see [`Outputs::close`].
@@ -132,16 +130,16 @@ impl<C: FnMut() -> Clock> Recorder<C> {
             if !policy.records(&Attributes::of(&event, verdict), event.stage) {
                 self.ends.health.metrics().event_omitted(event.stage);
                 // It decides what is kept, not what is looked at.
-                if self.ends.outputs.watchers().is_watched() {
-                    self.ends.auditor.write_line(verdict, self.clock, Marks::default(), &mut self.line);
-                    self.ends.outputs.watchers().send(&self.line, Weight::of(verdict));
+                let watchers = self.ends.outputs.watchers();
+                if watchers.is_watched() {
+                    self.ends.auditor.line(verdict, self.clock, Marks::default(), |line| watchers.send(line, Weight::of(verdict)));
                 }
                 return;
             }
         }
         let marks = Marks { policy: self.ends.policy.is_some(), last: ruling == Ruling::Last };
-        self.ends.auditor.write_line(verdict, self.clock, marks, &mut self.line);
-        self.ends.outputs.send(&self.line, verdict.cause(), Weight::of(verdict));
+        let send = |line: &[u8]| self.ends.outputs.send(line, verdict.cause(), Weight::of(verdict));
+        self.ends.auditor.line(verdict, self.clock, marks, send);
     }
 
     fn counts(&mut self, counts: Counts) {
@@ -249,7 +247,6 @@ mod tests {
             News::Verdict(Arc::new(Judge::new(Policy::new(NODE), 8).ended(exchange)))
         };
         recorder.take(verdict());
-        assert!(recorder.line.is_empty(), "nobody watches, and nothing is written");
         let (ours, theirs) = UnixStream::pair().unwrap();
         let tell: Tell = Arc::new(move || crate::export::watchers::Status::of(&health, NODE));
         watchers.admit(theirs, &tell).unwrap();

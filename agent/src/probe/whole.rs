@@ -10,7 +10,7 @@ use super::{
     decode::{DecodeError, Decoded, Fields, observation},
 };
 use crate::{
-    exchange::{Again, Arrival, Origin},
+    exchange::{Again, Arrival, Origin, Times},
     observation::{Observation, RequestId, Timestamp},
 };
 
@@ -29,7 +29,7 @@ pub(super) fn whole(record: &Bytes, id: RequestId, lost: u8, users: &mut Users) 
     let times = times(fields)?;
     let mut parts = Vec::with_capacity(times.len());
     let mut position = size_of::<wire::Whole>();
-    for time in times {
+    for time in times.iter().copied() {
         let rest = record.get(position..).ok_or(DecodeError::Short(record.len()))?;
         let length = Fields(&record.slice_ref(rest)).u32(offset_of!(wire::Header, len))?;
         let size = usize::try_from(length).map_err(|_| DecodeError::Short(record.len()))?;
@@ -58,9 +58,9 @@ fn origin(fields: Fields<'_>) -> Result<Origin, DecodeError> {
     Ok(Origin { place: fields.u32(offset_of!(wire::Whole, slot))?, name: fields.u64(offset_of!(wire::Whole, name))? })
 }
 
-fn times(fields: Fields<'_>) -> Result<Vec<Timestamp>, DecodeError> {
+fn times(fields: Fields<'_>) -> Result<Times, DecodeError> {
     let parts = fields.u32(offset_of!(wire::Whole, parts))?;
-    let count = usize::try_from(parts).ok().filter(|count| *count <= wire::PARTS);
-    let count = count.ok_or(DecodeError::Impossible { field: "number of parts", value: parts.into() })?;
-    (0..count).map(|index| fields.u64(offset_of!(wire::Whole, times) + 8 * index).map(Timestamp)).collect()
+    let time = |index: usize| fields.u64(offset_of!(wire::Whole, times) + 8 * index).map(Timestamp);
+    let times = Times::new(usize::try_from(parts).unwrap_or(usize::MAX), time)?;
+    times.ok_or(DecodeError::Impossible { field: "number of parts", value: parts.into() })
 }

@@ -29,8 +29,7 @@ pub fn fuzz_entry(bytes: &[u8]) {
     let metrics = Metrics::new("node1", LIMIT).expect("metrics of a node");
     let auditors = [Commands::Full, Commands::Redacted].map(|commands| Auditor::new(Uuid::nil(), "node1", commands));
     let clock = Clock::new(Timestamp(0), jiff::Timestamp::UNIX_EPOCH);
-    let mut line = Vec::new();
-    let mut take = |outcomes: Vec<Outcome>| {
+    let take = |outcomes: Vec<Outcome>| {
         for outcome in outcomes {
             let Outcome::Verdict(verdict) = outcome else { continue };
             metrics.record(&verdict);
@@ -39,8 +38,8 @@ pub fn fuzz_entry(bytes: &[u8]) {
                 check_line(&anew);
                 // What comes again is made of what was kept: it must be the same.
                 for _ in 0..2 {
-                    auditor.write_line(&verdict, clock, Marks::default(), &mut line);
-                    assert!(line == anew, "{}", String::from_utf8_lossy(&line));
+                    let check = |line: &[u8]| assert!(line == anew, "{}", String::from_utf8_lossy(line));
+                    auditor.line(&verdict, clock, Marks::default(), check);
                 }
             }
         }

@@ -33,7 +33,7 @@ use crate::observation::{RequestId, Text, Timestamp};
 
 /// An event of `audit.k8s.io/v1` (k8s.io/apiserver/pkg/apis/audit/v1/types.go), as far as it is filled here.
 ///
-/// What differs from one request of a caller to the next comes first, at the same places in all lines: see [`Auditor::write_line`]. Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes. It borrows from the
+/// What differs from one request of a caller to the next comes first, at the same places in all lines: see [`Auditor::line`]. Its size is bounded by the limits of the wire: a request target of 4 KiB, a reason of 1 KiB, 32 groups of 256 bytes. It borrows from the
 /// verdict what that holds: most events live no longer than it takes to write them down.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -182,14 +182,14 @@ impl Auditor {
         }
     }
 
-    /// The same as one line of JSON, newline included, in the place of what is in `line`. No character that a terminal or a log viewer obeys
-    /// is in it.
-    pub fn write_line(&self, verdict: &Verdict, clock: Clock, marks: Marks, line: &mut Vec<u8>) {
-        self.repeats.write(verdict, marks, &self.instants(verdict, clock), line, |line| {
+    /// Hands out the same as one line of JSON, newline included. No character that a terminal or a log viewer obeys is in it.
+    pub fn line<T>(&self, verdict: &Verdict, clock: Clock, marks: Marks, take: impl FnOnce(&[u8]) -> T) -> T {
+        let write = |line: &mut Vec<u8>| {
             let mut event = self.event(verdict, clock);
             event.mark(marks);
             json::write_line(&event, line);
-        });
+        };
+        self.repeats.line(verdict, marks, &self.instants(verdict, clock), write, take)
     }
 
     fn instants(&self, verdict: &Verdict, clock: Clock) -> Instants {
@@ -264,7 +264,7 @@ impl AuditEvent<'_> {
         self.annotations.contains(annotations::COMPLETENESS)
     }
 
-    /// The event as one line: see [`Auditor::write_line`].
+    /// The event as one line: see [`Auditor::line`].
     pub fn to_line(&self) -> Vec<u8> {
         let mut line = Vec::with_capacity(2048);
         json::write_line(self, &mut line);

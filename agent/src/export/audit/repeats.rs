@@ -26,11 +26,18 @@ const RECEIVED: &str = r#"","requestReceivedTimestamp":""#;
 const STAGE: &str = r#"","stageTimestamp":""#;
 
 /// The lines that were written before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Repeats {
-    places: RefCell<Box<[Place]>>,
     hasher: RandomState,
-    second: RefCell<Second>,
+    lines: RefCell<Lines>,
+}
+
+#[derive(Debug)]
+struct Lines {
+    places: Box<[Place]>,
+    second: Second,
+    /// The last one that was written anew, whose room the next one takes.
+    last: Vec<u8>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,31 +55,38 @@ struct Kept {
     line: Box<[u8]>,
 }
 
-impl Default for Repeats {
+impl Default for Lines {
     fn default() -> Self {
-        Self { places: RefCell::new(vec![Place::default(); KEPT].into()), hasher: RandomState::default(), second: RefCell::default() }
+        Self { places: vec![Place::default(); KEPT].into(), second: Second::default(), last: Vec::new() }
     }
 }
 
 impl Repeats {
-    /// Puts the line of a verdict in the place of what is in `line`: one of before with other instants, or what `write` writes.
-    pub(super) fn write(&self, verdict: &Verdict, marks: Marks, instants: &Instants, line: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Hands out the line of a verdict: one of before with other instants, or what `write` puts in the place of what it is given.
+    pub(super) fn line<T>(
+        &self,
+        verdict: &Verdict,
+        marks: Marks,
+        instants: &Instants,
+        write: impl FnOnce(&mut Vec<u8>),
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> T {
         let hash = self.hash(verdict);
-        let mut places = self.places.borrow_mut();
+        let Lines { places, second, last } = &mut *self.lines.borrow_mut();
         let count = places.len() as u64;
         let place = &mut places[usize::try_from(hash % count).unwrap_or_default()];
-        if let Some(kept) = &place.line
+        if let Some(kept) = &mut place.line
             && kept.marks == marks
             && is_alike(&kept.verdict, verdict)
         {
-            line.clear();
-            line.extend_from_slice(&kept.line);
-            return instants.put(line, &mut self.second.borrow_mut());
+            instants.put(&mut kept.line, second);
+            return take(&kept.line);
         }
-        write(line);
+        write(last);
         let comes_again = std::mem::replace(&mut place.hash, hash) == hash;
-        let is_kept = comes_again && line.len() <= LONGEST;
-        place.line = is_kept.then(|| Box::new(Kept { verdict: verdict.clone(), marks, line: line.as_slice().into() }));
+        let is_kept = comes_again && last.len() <= LONGEST;
+        place.line = is_kept.then(|| Box::new(Kept { verdict: verdict.clone(), marks, line: last.as_slice().into() }));
+        take(last)
     }
 
     /// Of what tells most lines apart; the rest is compared.
@@ -216,14 +230,13 @@ mod tests {
         let mut verdicts: Vec<Verdict> = kinds().into_iter().map(|build| judge.ended(build.seen())).collect();
         verdicts.push(judge.authorized(kinds().pop().unwrap().seen()));
         let marks = [Marks::default(), Marks { policy: true, last: false }, Marks { policy: false, last: true }];
-        let mut line = b"of before".to_vec();
         // Each alone first, so that it is kept; then in turn, so that what is kept meets what differs from it in one thing.
         for number in 0..4 {
             for verdict in &verdicts {
                 for marks in marks {
                     for number in number * 3..(number + 1) * 3 {
                         let verdict = again(verdict, number);
-                        auditor.write_line(&verdict, clock(), marks, &mut line);
+                        let line = auditor.line(&verdict, clock(), marks, <[u8]>::to_vec);
                         assert_eq!(String::from_utf8_lossy(&line), String::from_utf8_lossy(&anew(&auditor, &verdict, marks)));
                     }
                 }
@@ -247,12 +260,11 @@ mod tests {
     fn what_comes_once_and_what_is_long_is_not_kept() {
         let auditor = auditor(Commands::Full);
         let mut judge = Judge::new(Policy::new(NODE), 8);
-        let mut line = Vec::new();
         let mut write = |uri: &str, times: usize| {
             let verdict = judge.ended(request("GET", uri).status(404).seen());
-            (0..times).for_each(|_| auditor.write_line(&verdict, clock(), Marks::default(), &mut line));
+            (0..times).for_each(|_| auditor.line(&verdict, clock(), Marks::default(), |_| ()));
         };
-        let kept = || auditor.repeats.places.borrow().iter().filter(|place| place.line.is_some()).count();
+        let kept = || auditor.repeats.lines.borrow().places.iter().filter(|place| place.line.is_some()).count();
         (0..1000).for_each(|number| write(&format!("/{number}"), 1));
         assert_eq!(kept(), 0);
         write(&format!("/{}", "x".repeat(LONGEST)), 3);
