@@ -113,8 +113,7 @@ pub fn claim(hit: &Hit<'_>, key: &Key, flight: *const Flight) -> Option<Gatherin
     for way in 0..WAYS {
         let gathering = at(first + way)?;
         if gathering.is_of(name) {
-            // The end of the request before was not seen.
-            gathering.end(hit);
+            gathering.break_off(hit);
         }
         if gathering.was_of(key) && gathering.take(name) {
             gathering.begin(hit, first + way, key, flight);
@@ -293,6 +292,15 @@ impl Gathering {
             count(Counter::UnseenRoutine);
         }
         self.give_back();
+    }
+
+    /// The end of it was not seen: tells what is there, which no other request is as, and gives the place back.
+    #[inline(always)]
+    fn break_off(&self, hit: &Hit<'_>) {
+        if !self.tell(hit) {
+            count(Counter::UnseenRoutine);
+        }
+        self.leave();
     }
 
     /// There is no room for more: tells what is there and gives the place back. What follows is sent one by one.

@@ -221,6 +221,9 @@ fn nothing_is_told_of_a_request_as_one_that_was_not_seen() {
     assert_eq!(player.play(&[again(1)]).len(), 1);
     player.play(&[gathered(wire::Kind::Whole, 3, &requests[1])]);
     assert_eq!(player.take(&again(1)), Err(DecodeError::Unknown), "it gave way");
+    let without_end = &requests[0][..requests[0].len() - 1];
+    assert_eq!(player.play(&[gathered(wire::Kind::Whole, 4, without_end)]), [""; 0]);
+    assert_eq!(player.take(&gathered(wire::Kind::Again, 4, without_end)), Err(DecodeError::Unknown), "it was not over");
 }
 
 /// A request whose goroutine did not end the one before, as far as was seen.

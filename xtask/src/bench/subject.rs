@@ -102,7 +102,8 @@ impl Process {
         drop(self.child.stdin.take());
         let mut said = String::new();
         self.output.read_to_string(&mut said)?;
-        self.child.wait()?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "what watches the kubelet failed while it was measured ({status}): what it printed above says why");
         Ok(said.trim().to_owned())
     }
 
