@@ -288,19 +288,22 @@ impl Gathering {
     /// It is over: tells what is there, and gives the place back.
     #[inline(always)]
     pub fn end(&self, hit: &Hit<'_>) {
-        if !self.tell(hit) {
-            count(Counter::UnseenRoutine);
-        }
+        self.tell_or_count(hit);
         self.give_back();
     }
 
     /// The end of it was not seen: tells what is there, which no other request is as, and gives the place back.
     #[inline(always)]
     fn break_off(&self, hit: &Hit<'_>) {
+        self.tell_or_count(hit);
+        self.leave();
+    }
+
+    #[inline(always)]
+    fn tell_or_count(&self, hit: &Hit<'_>) {
         if !self.tell(hit) {
             count(Counter::UnseenRoutine);
         }
-        self.leave();
     }
 
     /// There is no room for more: tells what is there and gives the place back. What follows is sent one by one.
